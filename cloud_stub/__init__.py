@@ -1,0 +1,1 @@
+"""Everything the charger talks to: site network, hub on Mosquitto, firmware server."""

@@ -1,0 +1,1 @@
+"""The firmware of one Zaptec Pro, on asyncio."""

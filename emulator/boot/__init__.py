@@ -1,0 +1,1 @@
+"""From power-on to an accepted hub session, stage by stage."""

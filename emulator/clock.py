@@ -1,0 +1,132 @@
+"""The two clocks: the loop's monotonic time (virtual in `SimLoop`) and `Rtc`, the charger's own wall clock."""
+
+import asyncio
+import heapq
+import itertools
+import selectors
+from collections.abc import Callable, Mapping
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from emulator.errors import EmulatorError
+
+
+class Stuck(EmulatorError):
+    """Every coroutine waits and no timer is set: the simulated world can never go on."""
+
+
+class _VirtualSelector(selectors.BaseSelector):
+    """Stands where the loop would sleep: instead of waiting, the clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._map: dict[Any, selectors.SelectorKey] = {}
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Stuck("all coroutines wait and no timer is set")
+        self.now += max(timeout, 0.0)
+        return []
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, 0, events, data)  # only the loop's own wake-up pipe comes here
+        self._map[fileobj] = key
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._map.pop(fileobj)
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        return self._map
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._map[fileobj]
+
+    def close(self) -> None:
+        self._map.clear()
+
+
+class _OrderedTimer(asyncio.TimerHandle):
+    """A timer that keeps its place among timers of the same deadline.
+
+    asyncio's heap leaves the order of equal deadlines open; bytes that are in flight for the same time would swap.
+    """
+
+    __slots__ = ("_order",)
+
+    def __init__(self, order: int, *args: Any) -> None:
+        super().__init__(*args)
+        self._order = order
+
+    def __lt__(self, other: asyncio.TimerHandle) -> bool:
+        if isinstance(other, _OrderedTimer):
+            return (self.when(), self._order) < (other.when(), other._order)
+        return NotImplemented
+
+
+class SimLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop in virtual time: when nothing is ready it jumps to the next timer. A day takes a second."""
+
+    def __init__(self) -> None:
+        self._virtual = _VirtualSelector()
+        self._order = itertools.count()
+        super().__init__(self._virtual)
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        """Virtual seconds since the loop was made."""
+        return self._virtual.now
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As asyncio's, but first come, first served among equal deadlines."""
+        timer = _OrderedTimer(next(self._order), when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
+
+
+Utc = Callable[[], datetime]
+
+
+def system_utc() -> datetime:
+    """The time of the machine we run on. Only composition roots use it."""
+    return datetime.now(UTC)
+
+
+class Rtc:
+    """The charger's wall clock. It counts from the firmware's build time until somebody sets it.
+
+    `drift_ppm` is how many microseconds it gains per true second.
+    """
+
+    def __init__(self, monotonic: Callable[[], float], *, built_at: datetime, drift_ppm: float = 0.0) -> None:
+        self._monotonic = monotonic
+        self._built_at = built_at
+        self.drift_ppm = drift_ppm
+        self.source = "build"
+        self.trusted = False
+        self._base = built_at
+        self._since = monotonic()
+
+    def now(self) -> datetime:
+        """What the clock shows, UTC."""
+        elapsed_s = (self._monotonic() - self._since) * (1 + self.drift_ppm * 1e-6)
+        return self._base + timedelta(seconds=elapsed_s)
+
+    def set(self, utc: datetime, *, source: str) -> None:
+        """Set the clock and trust it."""
+        self._base, self._since = utc, self._monotonic()
+        self.source, self.trusted = source, True
+
+    def jump(self, by_s: float) -> None:
+        """Move the clock without anyone noticing (a fault)."""
+        self._base = self.now() + timedelta(seconds=by_s)
+        self._since = self._monotonic()
+
+    def lose(self) -> None:
+        """Flat battery: back to the build time, untrusted."""
+        self._base, self._since = self._built_at, self._monotonic()
+        self.source, self.trusted = "build", False

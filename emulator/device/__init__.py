@@ -1,0 +1,1 @@
+"""What the charger is once it is up: charging, reporting, obeying."""

@@ -1,0 +1,39 @@
+"""What a charger is, and what it may touch."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from emulator.clock import Rtc
+from emulator.flash import Flash
+from emulator.net.api import Host
+from emulator.profile import Profile
+from emulator.trace import Trace
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One charger as it left production (manual row M5)."""
+
+    serial: str
+    key: bytes = field(repr=False)
+    """The 32 random bytes made at production; base64 of them is the hub's device key."""
+    profile: Profile
+    roots_pem: str = field(repr=False)
+    """Certificates that it trusts for hub and HTTPS servers."""
+    firmware_key_pem: str = field(repr=False)
+    """Public key that firmware manifests must be signed with."""
+
+
+@dataclass(frozen=True)
+class Env:
+    """The world as the charger has it: everything that is not the charger itself comes in here."""
+
+    host: Host
+    rtc: Rtc
+    flash: Flash
+    trace: Trace
+    seed: str
+
+    def rng(self, purpose: str) -> Random:
+        """A random source of its own for each purpose, so that one more draw here moves nothing there."""
+        return Random(f"{self.seed}/{self.trace.who}/{purpose}")  # noqa: S311 - repeatable, never for secrets

@@ -1,0 +1,1 @@
+"""Decisions: (input, now) -> effects. Pure: no asyncio, no sockets, no clock."""

@@ -1,0 +1,122 @@
+"""The port to the world: one machine's view of its network. Chargers and stub services both get a `Host`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from emulator.errors import NetError
+from emulator.wire.address import Address
+
+__all__ = ["Address", "Closer", "Datagrams", "Host", "Interface", "Receiver", "Stream"]
+
+DATAGRAM_QUEUE_MAX = 256  # like a kernel socket buffer: what comes when it is full is dropped
+
+
+class Datagrams(Protocol):
+    """A bound UDP socket."""
+
+    @property
+    def local(self) -> Address: ...
+
+    def send(self, data: bytes, to: Address) -> None:
+        """Send one datagram. Never blocks and never raises for the network's sake: UDP may lose it."""
+
+    async def receive(self) -> tuple[bytes, Address]:
+        """Wait for one datagram. Raises NetError(CLOSED) once closed."""
+
+    def close(self) -> None: ...
+
+
+class Receiver(Protocol):
+    """Who gets the bytes of a `Stream`. All calls come from the event loop, never from inside `write`."""
+
+    def data_received(self, data: bytes) -> None: ...
+
+    def connection_lost(self, error: NetError | None) -> None:
+        """Called exactly once, last. None: the peer ended the connection in order, or we closed it."""
+
+    def pause_writing(self) -> None:
+        """The send buffer is over its high-water mark."""
+
+    def resume_writing(self) -> None: ...
+
+
+class Stream(Protocol):
+    """One connected byte stream (TCP, or TLS over another Stream). Push-style: no task per connection."""
+
+    @property
+    def local(self) -> Address: ...
+
+    @property
+    def peer(self) -> Address: ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes accepted by `write` that have not left this host yet."""
+
+    def attach(self, receiver: Receiver) -> None:
+        """Set the receiver. Bytes (or an end) that arrived before are delivered soon after. May be called again."""
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes. Ignored once the stream has ended."""
+
+    def close(self) -> None:
+        """Send what is queued, then end in order (FIN)."""
+
+    def abort(self) -> None:
+        """End now (RST); what is queued is lost."""
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Closer(Protocol):
+    """A listening port."""
+
+    @property
+    def local(self) -> Address: ...
+
+    def close(self) -> None:
+        """Stop accepting. Streams already accepted live on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """The address settings of a host, from a lease or fixed."""
+
+    address: str
+    prefix_length: int = 24
+    gateway: str | None = None
+
+
+class Host(Protocol):
+    """One machine on a network: UDP, TCP out, TCP in. Errors are `NetError` and nothing else."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def link_address(self) -> str:
+        """The MAC address of the interface, ``02:...``."""
+
+    @property
+    def interface(self) -> Interface | None: ...
+
+    async def link_up(self) -> None:
+        """Bring the link up. NetError(NO_CARRIER) when there is none."""
+
+    def link_down(self) -> None:
+        """Take the link down: every stream ends, the address is gone."""
+
+    def set_interface(self, interface: Interface | None) -> None:
+        """Take an address, or give it up."""
+
+    async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
+        """Open a UDP socket; port 0 picks a free one. `broadcast` works without an address (DHCP)."""
+
+    async def connect(self, to: Address, *, timeout_s: float) -> Stream:
+        """Open a TCP connection. NetError NO_ADDRESS, UNREACHABLE, REFUSED, TIMED_OUT or RESET."""
+
+    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
+        """Accept TCP connections; `serve` is called with each and attaches its receiver at once."""

@@ -1,0 +1,1 @@
+"""The charger's connection to the hub: TLS plus the MQTT machine over one stream, used once."""
