@@ -7,9 +7,12 @@ import selectors
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVarTuple, Unpack
 
 from emulator.errors import EmulatorError
+
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class Stuck(EmulatorError):
@@ -79,7 +82,11 @@ class SimLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, but first come, first served among equal deadlines."""
         timer = _OrderedTimer(next(self._order), when, callback, args, self, context)

@@ -14,6 +14,14 @@ class Send:
     to: Address
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What one server did when it was asked: ``answered``, ``silent``, ``garbage``, ``servfail``, ``RATE`` ..."""
+
+    server: Address
+    what: str
+
+
 class Effect(Protocol):
     """Any frozen value that a machine returns: `Send`, or a result that the machine's own module defines."""
 

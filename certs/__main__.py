@@ -1,0 +1,40 @@
+"""``python -m certs --out DIR``: make a directory of keys and certificates."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from certs.layout import file_names
+from certs.make import ensure
+from emulator.errors import UsageError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def make(
+    out: Annotated[Path, typer.Option(help="The directory to fill; it must be new, empty or made by this command.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
+) -> None:
+    """Make the root, server, bad and signing keys and certificates that are missing in a directory."""
+    try:
+        certs = ensure(out)
+    except UsageError as error:
+        print(f"certs: --out {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    if as_json:
+        print(json.dumps({"out": str(certs.path), "ca": str(certs.root_path), "files": sorted(file_names())}))
+    else:
+        print(f"{len(file_names())} files in {certs.path}; the root is {certs.root_path}")
+
+
+def main() -> None:
+    """Console script."""
+    app(prog_name="python -m certs")
+
+
+if __name__ == "__main__":
+    main()

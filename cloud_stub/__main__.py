@@ -1,0 +1,61 @@
+"""``python -m cloud_stub``: commands of the cloud in a box."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import uvloop
+
+from emulator.errors import UsageError
+from emulator.net.api import Address
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _group() -> None:
+    """The cloud that a Zaptec Pro talks to, in a box."""
+
+
+@app.command()
+def up(
+    state: Annotated[Path | None, typer.Option(help="Keep certificates and the production secret here.")] = None,
+    bus: Annotated[Literal["mosquitto", "local"], typer.Option(help="What stands behind the hub.")] = "mosquitto",
+    broker: Annotated[str | None, typer.Option(help="HOST:PORT of a Mosquitto that runs already.")] = None,
+    control_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the control API; 0 picks one.")] = 0,
+    single: Annotated[bool, typer.Option("--single", help="Use 127.0.0.1 alone, as on macOS.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
+) -> None:
+    """Run a cloud on loopback until Ctrl-C."""
+    from cloud_stub.up import UpOptions, print_ready
+    from cloud_stub.up import up as run_up
+
+    options = UpOptions(state, bus, _address(broker), control_port, single)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_up(options, lambda line: print_ready(line, as_json=as_json)))
+
+
+def _address(text: str | None) -> Address | None:
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--broker {text}: must be HOST:PORT")
+    return Address(host, int(port))
+
+
+def main() -> None:
+    """Console script: exit status 2 and one line for bad usage, 130 after Ctrl-C."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"cloud_stub: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

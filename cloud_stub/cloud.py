@@ -1,0 +1,199 @@
+"""All services of one cloud and its site, composed once for every world and for ``cloud_stub up``."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hmac import compare_digest
+from random import Random
+from typing import Any
+
+from certs.layout import CertsDir
+from cloud_stub.bus import Bus
+from cloud_stub.contexts import contexts_of
+from cloud_stub.dhcp import DhcpServer
+from cloud_stub.dns import DnsServer
+from cloud_stub.endpoint import Endpoint
+from cloud_stub.firmware import FirmwareServer
+from cloud_stub.https import HttpsServer
+from cloud_stub.hub import HubRules
+from cloud_stub.methods import Methods
+from cloud_stub.ntp import NtpServer
+from cloud_stub.registry import Registry, derived_keys
+from cloud_stub.service import Service
+from cloud_stub.store import Store
+from cloud_stub.topology import Topology
+from cloud_stub.zapcloud import ZapCloud
+from emulator.clock import Utc
+from emulator.errors import UsageError
+from emulator.faults import Undo, fault_from
+from emulator.net.api import Host
+from emulator.net.tls import server_context
+from emulator.profile import Profile
+
+HostFor = Callable[[str, str], Host]
+"""(name, address) to the machine that a service runs on."""
+
+LEASE_S = int(timedelta(hours=12).total_seconds())
+
+
+@dataclass(frozen=True)
+class CloudParts:
+    """What a cloud is built from."""
+
+    certs: CertsDir
+    profile: Profile
+    topology: Topology
+    bus: Bus
+    secret: bytes = field(repr=False)
+    """The production secret: every device key is derived from it (manual row M5)."""
+    seed: str
+    utc: Utc
+    now: Callable[[], float]
+
+    def rng(self, purpose: str) -> Random:
+        """A random source for each service."""
+        return Random(f"{self.seed}/cloud/{purpose}")  # noqa: S311 - repeatable, never for keys
+
+
+class Cloud:
+    """Site DHCP, three DNS servers, NTP, the hub with its bus and backend, and the firmware server."""
+
+    def __init__(self, parts: CloudParts) -> None:
+        self._parts = parts
+        self._bus = parts.bus
+        self.registry = Registry(derived_keys(parts.secret))
+        self.store = Store()
+        self.methods = Methods(parts.bus)
+        self.zapcloud = ZapCloud(
+            bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud")
+        )
+        self.endpoint = self._endpoint()
+        self.firmware = self._firmware()
+        self._machines = self._site() + [(self.endpoint, "hub", parts.topology.hub)]
+        self._https = self._other_https()
+
+    async def start(self, host_for: HostFor) -> None:
+        """Start everything, the bus first: who listens must be there before who speaks."""
+        await self._bus.start()
+        await self.methods.start()
+        await self.zapcloud.start()
+        for service, name, address in self._machines:
+            await service.start(host_for(name, address))
+        for name, address in self._parts.topology.https(self._parts.profile.network).items():
+            await self._https[name].start(host_for(name, address))
+
+    async def stop(self) -> None:
+        """Stop everything, in the opposite order."""
+        for server in self._https.values():
+            await server.stop()
+        for service, _, _ in reversed(self._machines):
+            await service.stop()
+        await self.zapcloud.stop()
+        self.methods.stop()
+        await self._bus.stop()
+
+    @property
+    def services(self) -> dict[str, list[Service]]:
+        """Service name to its instances; only DNS has several."""
+        found: dict[str, list[Service]] = {}
+        for service in (*(service for service, _, _ in self._machines), self.firmware):
+            found.setdefault(service.name, []).append(service)
+        return found
+
+    def inject(self, data: Mapping[str, Any], *, where: str) -> Undo:
+        """Make a fault active at the service that its family names."""
+        family = str(data.get("kind", "")).partition(".")[0]
+        services = self.services.get(family)
+        if services is None:
+            raise UsageError(f"{where}: kind: {data.get('kind')!r}: no service is called {family!r}")
+        fault = fault_from(data, {fault.kind: fault for fault in services[0].FAULTS}, where=where)
+        try:
+            undos = [service.inject(fault) for service in services]
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+
+        def undo() -> None:
+            for take_back in undos:
+                take_back()
+
+        return undo
+
+    def history(self, service: str) -> list[dict[str, Any]]:
+        """What a service saw, oldest first."""
+        return [exchange for instance in self._instances(service) for exchange in instance.history_json()]
+
+    def forget(self, service: str) -> None:
+        """Clear the history of a service."""
+        for instance in self._instances(service):
+            instance.history.clear()
+
+    async def command(self, serial: str, command: int, payload: Any = None) -> tuple[int, Any]:
+        """A direct method by its command id. MethodError when there is no result."""
+        result = await self.methods.invoke(serial, str(command), payload)
+        return result.status, result.payload
+
+    def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
+        """Hand out this version from now on."""
+        self.firmware.offer(version, signer=signer)
+
+    def _instances(self, service: str) -> list[Service]:
+        if service not in self.services:
+            raise UsageError(f"service {service}: no such service; there are {', '.join(sorted(self.services))}")
+        return self.services[service]
+
+    def _common(self, purpose: str) -> dict[str, Any]:
+        return {"rng": self._parts.rng(purpose), "utc": self._parts.utc, "now": self._parts.now}
+
+    def _site(self) -> list[tuple[Service, str, str]]:
+        topology, network = self._parts.topology, self._parts.profile.network
+        first, last = topology.pool
+        dhcp = DhcpServer(
+            address=topology.router,
+            prefix_length=16,
+            pool_first=first,
+            pool_last=last,
+            router=topology.router,
+            dns=(topology.dns["primary"],),
+            lease_s=LEASE_S,
+            **self._common("dhcp"),
+        )
+        machines: list[tuple[Service, str, str]] = [(dhcp, "router", topology.router)]
+        for label, address in topology.dns.items():
+            server = DnsServer(label=label, zone=topology.zone(network), **self._common(f"dns/{label}"))
+            machines.append((server, f"dns-{label}", address))
+        return [*machines, (NtpServer(**self._common("ntp")), "ntp", topology.ntp)]
+
+    def _endpoint(self) -> Endpoint:
+        parts, hub_host = self._parts, self._parts.profile.network.hub_host
+        return Endpoint(
+            **self._common("hub"),
+            registry=self.registry,
+            store=self.store,
+            bus=parts.bus,
+            contexts=contexts_of(parts.certs, hub_host),
+            rules=HubRules(hub_host),
+        )
+
+    def _firmware(self) -> FirmwareServer:
+        certs, network = self._parts.certs, self._parts.profile.network
+        return FirmwareServer(
+            **self._common("firmware"),
+            context=server_context(*certs.server(network.devices_host)),
+            signers={"firmware": certs.firmware_signer(), "foreign": certs.foreign_signer()},
+            check=self._check_key,
+            download_host=network.devices_host,
+        )
+
+    def _other_https(self) -> dict[str, "HttpsServer | FirmwareServer"]:
+        """The firmware server is all hosts: one on its own machine, the others share its application."""
+        network = self._parts.profile.network
+        others = {
+            name: HttpsServer(self.firmware.app, server_context(*self._parts.certs.server(name)))
+            for name in (network.api_host, network.old_api_host)
+        }
+        return {network.devices_host: self.firmware, **others}
+
+    def _check_key(self, serial: str, key: bytes) -> bool:
+        device = self.registry.get(serial)
+        known = device.keys if device is not None else (b"",)
+        return any(compare_digest(key, candidate) and bool(candidate) for candidate in known)

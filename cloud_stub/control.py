@@ -1,0 +1,252 @@
+"""The control API: production, devices, methods, twins, history, faults and firmware of a running stub cloud, as JSON.
+
+It is for tests and people on the same machine, has no login, and is no part of the vendor's cloud. Errors are
+``{"error": "one line"}`` with 400 for bad input, 404 for what does not exist, 503 when a device does not answer.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from cloud_stub.bus import Bus, BusError, Kind, topic_of
+from cloud_stub.methods import TIMEOUT_S, Invoke, MethodError, MethodFault
+from cloud_stub.registry import Device, Registry, UnknownDevice, serials
+from cloud_stub.service import Service
+from cloud_stub.store import Store
+from emulator.errors import UsageError
+from emulator.faults import Undo
+
+BODY_BYTES_MAX = 1 << 20
+COUNT_MAX = 100_000
+FAULTS_MAX = 256
+
+Inject = Callable[[Mapping[str, Any]], Undo]
+Page = Callable[[], Any]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Production(_Body):
+    """Body of POST /devices: one serial, or `count` serials that begin with `prefix`."""
+
+    serial: str | None = None
+    count: int | None = Field(None, ge=1, le=COUNT_MAX)
+    prefix: str = "ZPR"
+
+    def serials(self) -> list[str]:
+        """What is to be made. UsageError unless exactly one of `serial` and `count` is given."""
+        match self.serial, self.count:
+            case str(serial), None:
+                return [serial]
+            case None, int(count):
+                return serials(self.prefix, count)
+            case _:
+                raise UsageError("body: give either serial or count")
+
+
+class MethodCall(_Body):
+    """Body of POST /devices/{id}/methods/{name}."""
+
+    payload: Any = None
+    timeout_s: float = Field(TIMEOUT_S, gt=0, le=300, strict=False)
+
+
+class FirmwareOffer(_Body):
+    """Body of POST /firmware."""
+
+    version: str = Field(min_length=1, max_length=64)
+    signer: str = "firmware"
+
+
+@dataclass(frozen=True, slots=True)
+class _Injected:
+    fault: Mapping[str, Any]
+    undo: Undo
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the API gives access to.
+
+    `services` are all services of each name, `inject` routes a fault to its owner, `offer` takes (version, signer).
+    `pages` are further read-only JSON pages by path, such as ``/ready``.
+    """
+
+    services: Mapping[str, Sequence[Service]]
+    registry: Registry
+    store: Store
+    bus: Bus
+    invoke: Invoke
+    inject: Inject
+    offer: Callable[[str, str], None]
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    _faults: dict[int, _Injected] = field(default_factory=dict)
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        routes = [
+            Route("/devices", self._list_devices, methods=["GET"]),
+            Route("/devices", self._produce, methods=["POST"]),
+            Route("/devices/{id}", self._show_device, methods=["GET"]),
+            Route("/devices/{id}/methods/{name}", self._call_method, methods=["POST"]),
+            Route("/devices/{id}/desired", self._desire, methods=["PUT"]),
+            Route("/history/{service}", self._history, methods=["GET", "DELETE"]),
+            Route("/faults", self._list_faults, methods=["GET"]),
+            Route("/faults", self._inject, methods=["POST"]),
+            Route("/faults/{number:int}", self._heal, methods=["DELETE"]),
+            Route("/firmware", self._offer, methods=["POST"]),
+            *(Route(path, _page(page), methods=["GET"]) for path, page in self.pages.items()),
+        ]
+        handlers: dict[Any, Any] = {
+            UnknownDevice: lambda request, error: _error(404, str(error)),
+            UsageError: lambda request, error: _error(400, str(error)),
+            MethodError: lambda request, error: _method_error(error),
+            BusError: lambda request, error: _error(503, str(error)),
+            HTTPException: lambda request, error: _error(error.status_code, str(error.detail)),
+        }
+        return Starlette(routes=routes, exception_handlers=handlers, max_body_size=BODY_BYTES_MAX)
+
+    # Devices
+
+    async def _list_devices(self, request: Request) -> JSONResponse:
+        devices = [{"serial": device.device_id, "online": self._online(device)} for device in self.registry]
+        return JSONResponse({"devices": devices})
+
+    async def _produce(self, request: Request) -> JSONResponse:
+        """Make chargers; one that was made is handed out again with its key, so that the call can be repeated."""
+        wanted = (await _read(request, Production)).serials()
+        made = [self.registry.get(serial) or self.registry.produce(serial) for serial in wanted]
+        keys = [{"serial": device.device_id, "key": b64encode(device.primary_key).decode()} for device in made]
+        return JSONResponse({"devices": keys}, status_code=201)
+
+    async def _show_device(self, request: Request) -> JSONResponse:
+        device = self._device(request)
+        state = self.store.device(device.device_id)
+        observations = {
+            str(number): {"value": seen.value, "at": seen.at.isoformat()} for number, seen in state.observations.items()
+        }
+        return JSONResponse(
+            {
+                "serial": device.device_id,
+                "status": device.status.value,
+                "online": state.online,
+                "session_id": state.session_id,
+                "observations": observations,
+                "sessions": json.loads(json.dumps([asdict(ended) for ended in state.sessions.values()], default=str)),
+                "twin": asdict(state.twin),
+            }
+        )
+
+    async def _call_method(self, request: Request) -> JSONResponse:
+        device = self._device(request)
+        call = await _read(request, MethodCall)
+        name = request.path_params["name"]
+        result = await self.invoke(device.device_id, name, call.payload, call.timeout_s)
+        return JSONResponse({"status": result.status, "payload": result.payload})
+
+    async def _desire(self, request: Request) -> JSONResponse:
+        """Publish the body as a merge patch of the desired properties; the endpoint that has the device applies it."""
+        device = self._device(request)
+        patch = await _json(request)
+        if not isinstance(patch, dict):
+            raise UsageError("body: must be a JSON object")
+        await self.bus.publish(topic_of(device.device_id, Kind.DESIRED), json.dumps(patch).encode())
+        return JSONResponse({"accepted": True}, status_code=202)
+
+    # Services
+
+    async def _history(self, request: Request) -> JSONResponse:
+        name = request.path_params["service"]
+        services = self.services.get(name)
+        if services is None:
+            raise HTTPException(404, f"service {name}: no such service; there are {', '.join(sorted(self.services))}")
+        records = [record for service in services for record in service.history_json()]
+        if request.method == "DELETE":
+            for service in services:
+                service.history.clear()
+        return JSONResponse({"history": sorted(records, key=lambda record: record["t"])})
+
+    async def _list_faults(self, request: Request) -> JSONResponse:
+        faults = [{"id": number, "fault": dict(entry.fault)} for number, entry in self._faults.items()]
+        return JSONResponse({"faults": faults})
+
+    async def _inject(self, request: Request) -> JSONResponse:
+        data = await _json(request)
+        if not isinstance(data, dict):
+            raise UsageError("body: must be a JSON object")
+        if len(self._faults) >= FAULTS_MAX:
+            raise UsageError(f"fault: more than {FAULTS_MAX} faults; delete some")
+        number = max(self._faults, default=0) + 1
+        self._faults[number] = _Injected(data, self.inject(data))
+        return JSONResponse({"id": number}, status_code=201)
+
+    async def _heal(self, request: Request) -> JSONResponse:
+        number = request.path_params["number"]
+        injected = self._faults.pop(number, None)
+        if injected is None:
+            raise HTTPException(404, f"fault {number}: no such fault")
+        injected.undo()
+        return JSONResponse({"id": number})
+
+    async def _offer(self, request: Request) -> JSONResponse:
+        offer = await _read(request, FirmwareOffer)
+        self.offer(offer.version, offer.signer)
+        return JSONResponse({"version": offer.version, "signer": offer.signer})
+
+    def _device(self, request: Request) -> Device:
+        device_id = request.path_params["id"]
+        device = self.registry.get(device_id)
+        if device is None:
+            raise UnknownDevice(f"device {device_id}: no such device")
+        return device
+
+    def _online(self, device: Device) -> bool:
+        state = self.store.get(device.device_id)
+        return state is not None and state.online
+
+
+def _page(page: Page) -> Callable[[Request], Any]:
+    async def show(request: Request) -> JSONResponse:
+        return JSONResponse(page())
+
+    return show
+
+
+async def _json(request: Request) -> Any:
+    body = await request.body()
+    try:
+        return json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise UsageError("body: not JSON") from None
+
+
+Model = TypeVar("Model", bound=_Body)
+
+
+async def _read(request: Request, model: type[Model]) -> Model:
+    try:
+        return model.model_validate(await _json(request))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"body: {key or 'object'}: {first['msg']}") from None
+
+
+def _method_error(error: MethodError) -> JSONResponse:
+    bad_input = error.fault in (MethodFault.BAD_ARGUMENT, MethodFault.TOO_LARGE)
+    return JSONResponse({"error": str(error), "code": error.fault.value}, status_code=400 if bad_input else 503)
+
+
+def _error(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": " ".join(text.split())}, status_code=status)

@@ -1,0 +1,67 @@
+"""How the device endpoint breaks. The first three strike before a device has said who it is."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from emulator.faults import Fault
+
+BadCertificateKind = Literal["expired", "not_yet_valid", "wrong_host", "unknown_root", "intercepted"]
+TlsVersionName = Literal["1.1", "1.2", "1.3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadCertificate(Fault):
+    """New connections see another certificate."""
+
+    kind: ClassVar[str] = "hub.certificate"
+    bad: BadCertificateKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class TlsVersion(Fault):
+    """New connections find a server that speaks only this version of TLS."""
+
+    kind: ClassVar[str] = "hub.tls_version"
+    version: Literal["1.1", "1.3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Silent(Fault):
+    """TCP is accepted, then nothing is said: TLS stalls."""
+
+    kind: ClassVar[str] = "hub.silent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connack(Fault):
+    """CONNECT is refused with this code, whatever the credentials."""
+
+    kind: ClassVar[str] = "hub.connack"
+    code: Annotated[int, Field(ge=1, le=255)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StallConnect(Fault):
+    """CONNECT is never answered."""
+
+    kind: ClassVar[str] = "hub.stall_connect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongKey(Fault):
+    """The hub holds another key than the device."""
+
+    kind: ClassVar[str] = "hub.wrong_key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropPuback(Fault):
+    """A message is accepted but its PUBACK is lost."""
+
+    kind: ClassVar[str] = "hub.drop_puback"
+
+
+BEFORE_LOGIN = (BadCertificate, TlsVersion, Silent)
+FAULTS = (*BEFORE_LOGIN, Connack, StallConnect, WrongKey, DropPuback)

@@ -1,0 +1,155 @@
+"""Serves an ASGI application over HTTPS on any `Host`: TLS of `net.tls`, HTTP of uvicorn, one adapter between.
+
+The same server code runs in virtual time and on real sockets. Replies carry no Date and no Server header, so that the
+same run gives the same bytes.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from emulator.errors import NetError
+from emulator.net.api import Address, Closer, Host, Stream
+from emulator.net.tls import TlsStream, tls_accept
+
+HTTPS_PORT = 443
+HANDSHAKE_LIMIT_S = 15.0
+IDLE_LIMIT_S = 60
+"""How long a connection without a request is kept."""
+CONNECTIONS_MAX = 4096
+STOP_LIMIT_S = 1.0
+
+HandshakeFailed = Callable[[Stream, NetError], None]
+
+
+class HttpsServer:
+    """One listening port. `failed` hears of each TLS handshake that came to nothing."""
+
+    def __init__(
+        self, app: ASGIApp, context: ssl.SSLContext, *, port: int = HTTPS_PORT, failed: HandshakeFailed | None = None
+    ) -> None:
+        self._context = context
+        self._port = port
+        self._failed = failed
+        self._config = Config(
+            app,
+            interface="asgi3",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            date_header=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_LIMIT_S,
+        )
+        self._state = ServerState()
+        self._listener: Closer | None = None
+        self._handshakes: set[Stream] = set()
+        self._connections: set[_Connection] = set()
+
+    async def start(self, host: Host) -> None:
+        """Listen on a host. NetError when the port is taken."""
+        self._listener = await host.listen(self._port, self._accept)
+
+    async def stop(self) -> None:
+        """Free the port and end every connection; requests under way get `STOP_LIMIT_S` to notice."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        for stream in tuple(self._handshakes):
+            stream.abort()
+        for connection in tuple(self._connections):
+            connection.abort()
+        if tasks := set(self._state.tasks):
+            _, late = await asyncio.wait(tasks, timeout=STOP_LIMIT_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _accept(self, stream: Stream) -> None:
+        if len(self._handshakes) + len(self._connections) >= CONNECTIONS_MAX:
+            stream.abort()
+            return
+        self._handshakes.add(stream)
+
+        def ready(tls: TlsStream) -> None:
+            self._handshakes.discard(stream)
+            self._serve(tls)
+
+        def failed(error: NetError) -> None:
+            self._handshakes.discard(stream)
+            if self._failed is not None:
+                self._failed(stream, error)
+
+        tls_accept(stream, self._context, ready, failed, timeout_s=HANDSHAKE_LIMIT_S)
+
+    def _serve(self, tls: TlsStream) -> None:
+        protocol = H11Protocol(self._config, self._state, {}, _loop=asyncio.get_running_loop())
+        connection = _Connection(tls, protocol, self._connections.discard)
+        self._connections.add(connection)
+        protocol.connection_made(connection)
+        tls.attach(connection)
+
+
+class _Connection(asyncio.Transport):
+    """asyncio's transport for uvicorn's protocol on one side, the `Receiver` of our stream on the other."""
+
+    def __init__(self, stream: TlsStream, protocol: H11Protocol, ended: Callable[["_Connection"], None]) -> None:
+        super().__init__({"peername": _pair(stream.peer), "sockname": _pair(stream.local), "sslcontext": True})
+        self._stream = stream
+        self._protocol = protocol
+        self._ended = ended
+        self._closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._stream.write(bytes(data))
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._stream.close()
+
+    def abort(self) -> None:
+        self._closing = True
+        self._stream.abort()
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self._stream.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._stream.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        return self._stream.unsent_bytes
+
+    def data_received(self, data: bytes) -> None:
+        """Part of `Receiver`."""
+        self._protocol.data_received(data)
+
+    def connection_lost(self, error: NetError | None) -> None:
+        """Part of `Receiver`."""
+        self._closing = True
+        self._ended(self)
+        self._protocol.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """Part of `Receiver`."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Part of `Receiver`."""
+        self._protocol.resume_writing()
+
+
+def _pair(address: Address) -> tuple[str, int]:
+    return address.host, address.port

@@ -1,0 +1,259 @@
+"""``python -m cloud_stub up``: a cloud that runs until it is told to stop, on loopback, with its control API."""
+
+import asyncio
+import hmac
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from certs.layout import CertsDir
+from certs.make import default_dir, ensure
+from cloud_stub.backbone import Backbone, BusChoice, backbone
+from cloud_stub.cloud import Cloud, CloudParts
+from cloud_stub.control import Control
+from cloud_stub.registry import KEY_BYTES
+from cloud_stub.topology import Topology
+from emulator.clock import system_utc
+from emulator.errors import UsageError
+from emulator.faults import Undo
+from emulator.memory import resident_kib
+from emulator.net.api import Address, Host
+from emulator.net.loopback import LoopbackHost, LoopbackPlan, claim_plan
+from emulator.profile import Profile, load_profile
+
+CONTROL_HOST = "127.0.0.1"
+POLICY = "iothubowner"
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What ``cloud_stub up`` was asked for."""
+
+    state: Path | None = None
+    """Where certificates and the production secret are kept; None: the user's cache, and a new secret each time."""
+    bus: BusChoice = "mosquitto"
+    broker: Address | None = None
+    control_port: int = 0
+    single: bool = False
+    """Use 127.0.0.1 alone, as where no other loopback address exists."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    cloud: Cloud
+    plan: LoopbackPlan
+    backbone: Backbone
+    certs: CertsDir
+    profile: Profile
+    topology: Topology
+    control_url: str
+    policy_key: str
+
+
+async def up(options: UpOptions, say: Callable[[dict[str, Any]], None]) -> None:
+    """Run a cloud until SIGINT or SIGTERM; `say` gets the ready line. UsageError when it cannot start or its broker dies."""
+    certs = ensure(options.state / "certs" if options.state else default_dir())
+    secret = _production_secret(options.state)
+    async with _services(options, certs, secret) as (cloud, plan, spine, topology):
+        held = _bind(options.control_port)
+        with held:
+            url = f"http://{CONTROL_HOST}:{held.getsockname()[1]}"
+            running = _Running(
+                cloud, plan, spine, certs, load_profile(), topology, url, _policy_key(secret)
+            )
+            async with _control(running, held):
+                say(ready_line(running))
+                await _until_stopped(spine)
+
+
+def ready_line(running: _Running) -> dict[str, Any]:
+    """Where everything is, for people, tests and the fleet. `service_connection_string` is a secret of this cloud."""
+    network, topology, plan = running.profile.network, running.topology, running.plan
+
+    def at(host: str, port: int) -> dict[str, Any]:
+        real = plan.real(Address(host, port))
+        return {"host": real[0], "port": real[1]} if real else {}
+
+    mosquitto = running.backbone.mosquitto
+    return {
+        "ready": True,
+        "hub": network.hub_host,
+        "mqtt": at(topology.hub, network.hub_port),
+        "https": at(topology.https(network)[network.devices_host], network.https_port),
+        "dns": at(topology.dns["primary"], network.dns_port),
+        "ntp": at(topology.ntp, network.ntp_port),
+        "dhcp": at(topology.router, 67),
+        "ca": str(running.certs.root_path),
+        "firmware_key": str(running.certs.firmware_public_path),
+        "control": running.control_url,
+        "service_connection_string": (
+            f"HostName={network.hub_host};SharedAccessKeyName={POLICY};SharedAccessKey={running.policy_key}"
+        ),
+        "mosquitto": {"host": mosquitto.host, "port": mosquitto.port} if mosquitto else None,
+        "loopback": plan.to_json(),
+    }
+
+
+@asynccontextmanager
+async def _services(
+    options: UpOptions, certs: CertsDir, secret: bytes
+) -> AsyncIterator[tuple[Cloud, LoopbackPlan, Backbone, Topology]]:
+    plan, claim = claim_plan(Random(), single=options.single)  # noqa: S311 - any free network will do
+    try:
+        spine = await backbone(options.bus, broker=options.broker)
+        try:
+            topology = Topology(plan.prefix)
+            cloud = Cloud(
+                CloudParts(
+                    certs=certs,
+                    profile=load_profile(),
+                    topology=topology,
+                    bus=spine.bus,
+                    secret=secret,
+                    seed=secrets.token_hex(8),
+                    utc=system_utc,
+                    now=asyncio.get_running_loop().time,
+                )
+            )
+
+            def host_for(name: str, address: str) -> Host:
+                return LoopbackHost(plan, name, address=address)
+
+            try:
+                await cloud.start(host_for)
+                yield cloud, plan, spine, topology
+            finally:
+                await cloud.stop()
+        finally:
+            await spine.stop()
+    finally:
+        claim.close()
+
+
+@asynccontextmanager
+async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None]:
+    cloud = running.cloud
+
+    def inject(data: Mapping[str, Any]) -> Undo:
+        return cloud.inject(data, where="fault")
+
+    def offer(version: str, signer: str) -> None:
+        cloud.offer_firmware(version, signer=signer)
+
+    app = Control(
+        services=cloud.services,
+        registry=cloud.registry,
+        store=cloud.store,
+        bus=running.backbone.bus,
+        invoke=cloud.methods.invoke,
+        inject=inject,
+        offer=offer,
+        pages={"/ready": lambda: ready_line(running), "/clients": lambda: clients(cloud)},
+    ).app()
+    server = _Server(app)
+    task = asyncio.get_running_loop().create_task(server.serve(sockets=[held]), name="control API")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+def clients(cloud: Cloud) -> dict[str, Any]:
+    """How many are connected, and what this process weighs: for load tests and benchmarks."""
+    endpoint = cloud.endpoint
+    return {
+        "connections": endpoint.connections,
+        "online": endpoint.online,
+        "source_addresses": endpoint.source_addresses,
+        "messages_up": cloud.zapcloud.messages_up,
+        "messages_down": cloud.zapcloud.messages_down,
+        "resident_kib": resident_kib(),
+        "cpu_s": round(sum(os.times()[:2]), 3),
+    }
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: the cloud has its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none"))
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone."""
+        yield
+
+
+async def _until_stopped(spine: Backbone) -> None:
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    waiting: list[asyncio.Future[Any]] = [loop.create_task(stopped.wait())]
+    if spine.died is not None:
+        waiting.append(spine.died)
+    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    waiting[0].cancel()
+    if spine.died in done and spine.died is not None:
+        raise UsageError(spine.died.result())
+
+
+def _bind(port: int) -> socket.socket:
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((CONTROL_HOST, port))
+    except OSError as error:
+        held.close()
+        raise UsageError(f"--control-port {port}: {error.strerror}") from None
+    return held
+
+
+def _production_secret(state: Path | None) -> bytes:
+    """The secret that device keys are derived from: kept in `state`, mode 600, so that devices keep their keys."""
+    if state is None:
+        return secrets.token_bytes(KEY_BYTES)
+    path = state / "production.key"
+    try:
+        if path.exists():
+            kept = path.read_bytes()
+            if len(kept) != KEY_BYTES:
+                raise UsageError(f"{path}: must hold {KEY_BYTES} bytes, holds {len(kept)}")
+            return kept
+        secret = secrets.token_bytes(KEY_BYTES)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return secret
+
+
+def _policy_key(secret: bytes) -> str:
+    return b64encode(hmac.digest(secret, f"policy/{POLICY}".encode(), "sha256")).decode()
+
+
+def print_ready(line: dict[str, Any], *, as_json: bool) -> None:
+    """One JSON line, or the same for people, without the secret."""
+    if as_json:
+        print(json.dumps(line), flush=True)
+        return
+    shown = {key: value for key, value in line.items() if key not in ("ready", "service_connection_string", "loopback")}
+    for key, value in shown.items():
+        text = f"{value['host']}:{value['port']}" if isinstance(value, dict) else value
+        print(f"{key:>13}  {text}")
+    print("The cloud is up. Ctrl-C ends it.", file=sys.stderr, flush=True)

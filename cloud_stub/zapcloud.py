@@ -1,0 +1,147 @@
+"""The vendor's backend behind the hub: understands what chargers say and answers a car with a charge session.
+
+Reads the messages of zaptec.md section 7 off the bus and reacts as its section 9 shows. Whether a real cloud would
+start at once, and with how many amperes, is invented.
+"""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from random import Random
+
+from cloud_stub.bus import Bus, BusError, Delivery, Kind, filter_of, parse_topic
+from cloud_stub.methods import Invoke, MethodError, connection_state
+from cloud_stub.store import DeviceState, Observed, Store
+from emulator.errors import UsageError
+from emulator.faults import Undo
+from emulator.wire.messages import Collection, MessageError, Observation, parse, parse_completed_session
+
+OPERATION_MODE, COMPLETED_SESSION = 710, 723
+DISCONNECTED, REQUESTING = "1", "2"
+SET_SESSION_ID, START_CHARGING = "504", "501"
+ALL_PHASES_TN = "4"  # zaptec.md section 17.4
+REACTIONS_MAX = 10_000
+CALL_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the backend grants to a car."""
+
+    auto_start: bool = True
+    amps: int = 16
+    phase_id: str = ALL_PHASES_TN
+
+
+def observations_of(payload: bytes) -> tuple[Observation, ...]:
+    """The observations in a message: none in pulses and events. MessageError."""
+    match parse(payload):
+        case Observation() as observation:
+            return (observation,)
+        case Collection(observations):
+            return observations
+        case _:
+            return ()
+
+
+class ZapCloud:
+    """Keeps the last values in the store, opens a charge session when a car asks for one, and files it when it ends."""
+
+    def __init__(self, *, bus: Bus, store: Store, invoke: Invoke, rng: Random, policy: Policy | None = None) -> None:
+        self._bus = bus
+        self._store = store
+        self._invoke = invoke
+        self._rng = rng
+        self._undo: list[Undo] = []
+        self._reactions: dict[str, asyncio.Task[None]] = {}
+        self.policy = policy or Policy()
+        self.messages_up = 0
+        self.messages_down = 0
+        self.garbage = 0
+        """Messages that could not be read."""
+        self.refused = 0
+        """Commands that a charger did not take."""
+
+    async def start(self) -> None:
+        """Listen on the bus. Before the endpoint starts, or what chargers say first is missed."""
+        self._undo = [
+            await self._bus.subscribe(filter_of(Kind.D2C), self._heard),
+            await self._bus.subscribe(filter_of(Kind.CONNECTION), self._connection),
+        ]
+
+    async def stop(self) -> None:
+        """Listen no more and give up what is going on."""
+        for undo in self._undo:
+            undo()
+        self._undo = []
+        reactions = list(self._reactions.values())
+        for reaction in reactions:
+            reaction.cancel()
+        if reactions:
+            await asyncio.wait(reactions)
+
+    def _heard(self, delivery: Delivery) -> None:
+        self.messages_up += 1
+        route = parse_topic(delivery.topic)
+        state = self._state(route.device_id) if route else None
+        if route is None or state is None:
+            return
+        try:
+            observations = observations_of(delivery.payload)
+        except MessageError:
+            self.garbage += 1
+            return
+        for observation in observations:
+            state.observe(observation.id, Observed(observation.value, observation.at))
+            self._react(route.device_id, state, observation)
+
+    def _connection(self, delivery: Delivery) -> None:
+        route = parse_topic(delivery.topic)
+        online = connection_state(delivery.payload)
+        state = self._state(route.device_id) if route else None
+        if state is not None and online is not None:
+            state.online = online
+
+    def _state(self, device_id: str) -> DeviceState | None:
+        try:
+            return self._store.device(device_id)
+        except UsageError:
+            self.garbage += 1  # the store is full: anybody may publish any device id on the bus
+            return None
+
+    def _react(self, device_id: str, state: DeviceState, observation: Observation) -> None:
+        if observation.id == COMPLETED_SESSION:
+            self._file(state, observation.value)
+        elif observation.id == OPERATION_MODE and observation.value == DISCONNECTED:
+            state.session_id = None
+        elif observation.id == OPERATION_MODE and observation.value == REQUESTING:
+            self._grant(device_id, state)
+
+    def _file(self, state: DeviceState, text: str) -> None:
+        """Keep a completed session once: after a lost PUBACK it comes again (zaptec.md section 10)."""
+        try:
+            state.complete(parse_completed_session(text))
+        except MessageError:
+            self.garbage += 1
+
+    def _grant(self, device_id: str, state: DeviceState) -> None:
+        if not self.policy.auto_start or device_id in self._reactions or len(self._reactions) >= REACTIONS_MAX:
+            return  # the charger asks again (zaptec.md section 10)
+        if state.session_id is None:
+            state.session_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        task = asyncio.create_task(self._open_session(device_id, state.session_id), name=f"session {device_id}")
+        self._reactions[device_id] = task
+        task.add_done_callback(lambda _: self._reactions.pop(device_id, None))
+
+    async def _open_session(self, device_id: str, session_id: str) -> None:
+        start = [str(self.policy.amps), self.policy.phase_id]
+        for command, payload in ((SET_SESSION_ID, [session_id]), (START_CHARGING, start)):
+            self.messages_down += 1
+            try:
+                result = await self._invoke(device_id, command, payload, CALL_TIMEOUT_S)
+            except (MethodError, BusError):
+                self.refused += 1
+                return
+            if result.status != 200:
+                self.refused += 1
+                return

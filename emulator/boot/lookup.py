@@ -1,0 +1,64 @@
+"""Host names to addresses, with the fallbacks of manual row M8."""
+
+import asyncio
+from collections.abc import Sequence
+
+from emulator.env import Env
+from emulator.errors import NetError, NetReason
+from emulator.machines.resolver import Cache, DnsReason, Resolution, Resolved, Unresolved
+from emulator.net.api import Address
+from emulator.net.drive import drive
+from emulator.profile import Profile
+
+
+class Lookup:
+    """Asks DHCP's DNS servers in order, then the fallbacks, and remembers answers for their time to live."""
+
+    def __init__(self, profile: Profile, env: Env) -> None:
+        self._profile = profile
+        self._env = env
+        self._cache = Cache(profile.dns.cache_max)
+        self._rng = env.rng("dns")
+        self.from_dhcp: frozenset[str] = frozenset()
+        self._servers: tuple[Address, ...] = ()
+        self.use(())
+
+    def use(self, dns: Sequence[str]) -> None:
+        """Set DHCP's servers; the profile's fallbacks follow them."""
+        self.from_dhcp = frozenset(dns)
+        names = dict.fromkeys((*dns, *self._profile.dns.fallbacks))
+        self._servers = tuple(Address(name, self._profile.network.dns_port) for name in names)
+
+    async def find(self, *names: str) -> list[Resolved | Unresolved]:
+        """One answer per name, from the cache or the network."""
+        now = asyncio.get_running_loop().time()
+        known = {name: self._cache.get(name, now) for name in names}
+        missing = [name for name, answer in known.items() if answer is None]
+        fresh = await self._ask(missing) if missing else {}
+        return [known[name] or fresh[name] for name in names]
+
+    async def address_of(self, name: str) -> str:
+        """The first address of a name. NetError(UNREACHABLE) when no server knows it or none answers."""
+        (answer,) = await self.find(name)
+        if isinstance(answer, Unresolved):
+            raise NetError(NetReason.UNREACHABLE, f"{name}: DNS {answer.reason.value}")
+        return answer.addresses[0]
+
+    async def _ask(self, names: list[str]) -> dict[str, Resolved | Unresolved]:
+        loop = asyncio.get_running_loop()
+        answers: dict[str, Resolved | Unresolved] = {}
+        socket = await self._env.host.udp()
+        try:
+            for name in names:
+                resolution = Resolution(name, self._servers, self._profile.dns, self._rng)
+                answer = await drive(resolution, socket)
+                assert isinstance(answer, Resolved | Unresolved)  # noqa: S101 - all results a Resolution has
+                answers[name] = answer
+                if isinstance(answer, Resolved):
+                    self._cache.put(answer, loop.time())
+        finally:
+            socket.close()
+        return answers
+
+
+__all__ = ["DnsReason", "Lookup"]

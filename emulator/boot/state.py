@@ -1,0 +1,52 @@
+"""What the boot stages hand on to each other and to the charger."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from emulator.boot.login import Login
+from emulator.boot.lookup import Lookup
+from emulator.boot.outcome import Why
+from emulator.env import Env, Spec
+from emulator.machines.dhcp import DhcpClient
+from emulator.net.hub import HubConnection
+from emulator.slots import Slots
+from emulator.wire.dhcp import Lease
+
+
+class Boot:
+    """The state of one life from power-on. Each field is set by exactly one stage."""
+
+    def __init__(self, spec: Spec, env: Env, slots: Slots, login: Login) -> None:
+        self.spec = spec
+        self.env = env
+        self.slots = slots
+        self.login = login
+        self.rng = env.rng("backoff")
+        self.lookup = Lookup(spec.profile, env)
+        self.car_connected: Callable[[], bool] = lambda: False
+        self.dhcp: DhcpClient | None = None
+        self.lease: Lease | None = None
+        self.synced_at: datetime | None = None
+        """When the clock was last set by NTP, by the clock itself; None: it must be asked again."""
+        self.hub: HubConnection | None = None
+        self.notes: dict[str, Any] = {}
+        """What the stage that runs now wants to see in its trace event."""
+
+    def restart_at(self, stage: str, why: Why) -> str:
+        """The stage to go on with after a failure: `stage`, or an earlier one whose result is gone."""
+        if why is Why.NO_CARRIER or stage == "link":
+            return "link"
+        return stage if self.lease is not None and why is not Why.NO_ADDRESS else "address"
+
+    def take_lease(self, lease: Lease) -> None:
+        """Use the address and the DNS servers of a lease."""
+        self.lease = lease
+        self.lookup.use(lease.dns)
+
+    def drop_lease(self) -> None:
+        """The lease is over: no address, and so no hub session."""
+        self.lease = None
+        self.env.host.set_interface(None)
+        if self.hub is not None:
+            self.hub.abort()

@@ -1,0 +1,195 @@
+"""The command line. What a command needs is imported when it runs, so that --help is quick."""
+
+import json
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from emulator.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from emulator.player import Audience
+    from emulator.verdict import Verdict
+
+AS_EXPECTED, NOT_AS_EXPECTED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+FILE_WIDTH = 120
+
+app = typer.Typer(
+    name="emulator",
+    help="An emulator of the Zaptec Pro charger and of the network and cloud around it.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+WorldName = Annotated[str, typer.Option("--world", help="Where to play: sim (virtual time), loopback (real sockets).")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Makes every random choice; the same seed repeats a run.")]
+CertsDir = Annotated[Path | None, typer.Option("--certs", help="A folder made by python -m certs; else one is made.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+
+
+@app.command()
+def demo(world: WorldName = "loopback", seed: Seed = 1, certs: CertsDir = None, as_json: Json = False) -> int:
+    """Show a charger boot, charge, update and lose its DNS."""
+    from emulator.demo import demo_json, run_demo
+
+    verdicts = run_demo(world, seed=seed, certs_dir=certs, audience=_audience(as_json))
+    if as_json:
+        _print_json(demo_json(verdicts))
+    else:
+        _print_overview(verdicts)
+    return _status(verdicts)
+
+
+@app.command()
+def play(
+    scenario: Annotated[str | None, typer.Argument(help="Name of a shipped scenario, or a TOML file.")] = None,
+    play_all: Annotated[bool, typer.Option("--all", help="Play every shipped scenario.")] = False,
+    list_them: Annotated[bool, typer.Option("--list", help="List the shipped scenarios.")] = False,
+    world: WorldName = "sim",
+    seed: Seed = 1,
+    certs: CertsDir = None,
+    as_json: Json = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a report page to this file.")] = None,
+) -> int:
+    """Play a scenario and judge what comes of it."""
+    from emulator.scenario import load_scenario, shipped_names
+
+    if sum((scenario is not None, play_all, list_them)) != 1:
+        raise UsageError("play: needs one of NAME or FILE, --all and --list")
+    if list_them:
+        return _list(as_json)
+    from emulator.player import play as play_one
+
+    scenarios = [load_scenario(name) for name in (shipped_names() if scenario is None else [scenario])]
+    _check_writable(html)
+    audience = _audience(as_json)
+    verdicts = [play_one(each, world, seed=seed, certs_dir=certs, audience=audience) for each in scenarios]
+    if html is not None:
+        _write_report(html, verdicts)
+    if as_json:
+        _print_json({"ok": all(v.ok for v in verdicts), "scenarios": [v.as_json() for v in verdicts]})
+    elif play_all:
+        _print_overview(verdicts)
+    return _status(verdicts)
+
+
+@app.command()
+def fleet(
+    chargers: Annotated[int, typer.Option("--chargers", min=1, help="How many chargers.")] = 100,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="How many worker processes.")] = 1,
+    duration: Annotated[float, typer.Option("--duration", min=0, help="Seconds; 0: until all are online.")] = 0.0,
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> int:
+    """Boot many chargers against a cloud of their own."""
+    import asyncio
+
+    from emulator.fleet import FleetOptions, run_fleet
+
+    options = FleetOptions(chargers=chargers, workers=workers, duration_s=duration, seed=seed)
+    report = asyncio.run(run_fleet(options))
+    if as_json:
+        _print_json(report)
+    else:
+        _print_fleet(report)
+    return AS_EXPECTED if report["ok"] else NOT_AS_EXPECTED
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 as expected, 1 not as expected, 2 bad usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a mark that the terminal lacks is no reason to stop
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of one command line; bad usage has been said in one line on standard error."""
+    try:
+        status = app(arguments or ["--help"], prog_name="emulator", standalone_mode=False)
+    except typer.TyperException as error:
+        return _refuse(error.format_message())
+    except UsageError as error:
+        return _refuse(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stdout = None  # who read us has gone; there is nothing to flush
+        return NOT_AS_EXPECTED
+    return int(status or 0)
+
+
+def _refuse(message: str) -> int:
+    print(f"emulator: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_USAGE
+
+
+def _status(verdicts: "list[Verdict]") -> int:
+    return AS_EXPECTED if all(verdict.ok for verdict in verdicts) else NOT_AS_EXPECTED
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    return console
+
+
+def _audience(as_json: bool) -> "Audience | None":
+    """People look at standard output; beside JSON at standard error, if that is a terminal."""
+    from emulator.view import View
+
+    console = _console(stderr=as_json)
+    return None if as_json and not console.is_terminal else View(console)
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    print(json.dumps(data, indent=2, default=str), flush=True)
+
+
+def _print_overview(verdicts: "list[Verdict]") -> None:
+    from emulator.summary import overview_table
+
+    _console().print(overview_table(verdicts))
+
+
+def _print_fleet(report: dict[str, Any]) -> None:
+    from emulator.summary import fleet_table
+
+    _console().print(fleet_table(report))
+
+
+def _list(as_json: bool) -> int:
+    from emulator.scenario import load_scenario, shipped_names
+
+    titles = {name: load_scenario(name).title for name in shipped_names()}
+    if as_json:
+        _print_json({"scenarios": [{"name": name, "title": title} for name, title in titles.items()]})
+    else:
+        for name, title in titles.items():
+            print(f"{name:<26} {title}")
+    return AS_EXPECTED
+
+
+def _check_writable(html: Path | None) -> None:
+    """Said before minutes of playing, not after."""
+    if html is not None and not html.parent.is_dir():
+        raise UsageError(f"--html {html}: no such folder")
+
+
+def _write_report(html: Path, verdicts: "list[Verdict]") -> None:
+    from emulator.report import render_report
+
+    try:
+        html.write_text(render_report(verdicts), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--html {html}: {error.strerror}") from None

@@ -1,0 +1,252 @@
+"""The charger: power, bench, and what it knows of itself; `device.life` does the talking. It never listens (M1)."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from emulator.boot.login import Login
+from emulator.boot.sequence import BootReport
+from emulator.boot.stages import BOOT
+from emulator.boot.state import Boot
+from emulator.device.car import Car
+from emulator.device.charge import Charge
+from emulator.device.dial import Sequence
+from emulator.device.faults import FAULTS, DeviceFault
+from emulator.device.life import Life
+from emulator.device.observations import ECHO, OBSERVATIONS, STARTUP
+from emulator.device.outbox import Outbox
+from emulator.device.session import Identity
+from emulator.device.settings import Settings
+from emulator.device.snapshot import PowerOn, Snapshot
+from emulator.device.update import update_firmware
+from emulator.device.upgrade import UpdateFirmware
+from emulator.device.uplink import Uplink
+from emulator.env import Env, Spec
+from emulator.faults import Undo, fault_from
+from emulator.slots import Slots
+
+LIVES_MAX = 16
+"""How many power-ons and boot reports are remembered."""
+LIMIT_SETTINGS = frozenset({510, 711, 800})
+ROUTING_SETTINGS = frozenset({800, 801})
+
+
+class Charger:
+    """One charger. Make it, `run` it in a task, and handle it from the same event loop."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        env: Env,
+        *,
+        sequence: Sequence = BOOT,
+        update: UpdateFirmware = update_firmware,
+    ) -> None:
+        self.spec: Spec = spec
+        self.env: Env = env
+        self.settings: Settings = Settings(env.flash, spec.profile)
+        self.charge: Charge = Charge(env, spec.profile.electrical, self.settings, self._changed)
+        self.uplink: Uplink = Uplink(env, spec.profile.hub, Outbox(env.flash, spec.profile.telemetry.outbox_max))
+        self.boots: deque[BootReport] = deque(maxlen=LIVES_MAX)
+        """One report per power-on, reconnections included; the last one grows."""
+        self.power_ons: deque[PowerOn] = deque(maxlen=LIVES_MAX)
+        self.started_by: str = "power-on"
+        self.firmware: str = Slots(env.flash, spec.profile.firmware).running.version
+        self._sequence = sequence
+        self._update = update
+        self._key = spec.key
+        self._life: Life | None = None
+        self._scope: asyncio.Timeout | None = None
+        self._mains = asyncio.Event()
+        self._mains.set()
+        self._cuts = 0
+        self._starts = 0
+        self._rebooting = False
+        self._update_waits = False
+
+    async def run(self) -> None:
+        """Boot, serve, reboot, for ever. Ends only by cancellation; then its link is down."""
+        while True:
+            await self._mains.wait()
+            await self._live()
+
+    def reboot(self, reason: str, *, after_s: float = 0.0) -> bool:
+        """Start again in `after_s` seconds: RAM is lost, flash and car stay. False: off, or about to reboot already."""
+        if self._scope is None or self._rebooting:
+            return False
+        self._rebooting, self.started_by = True, reason
+        self._scope.reschedule(asyncio.get_running_loop().time() + after_s)
+        self.env.trace.emit("device.reboot", reason=reason, after_s=after_s)
+        return True
+
+    def cut_power(self) -> None:
+        """Take the mains away. Cuts add up: each wants its `restore_power`."""
+        self._cuts += 1
+        self._mains.clear()
+        if self._scope is not None and not self._scope.expired():
+            self._rebooting, self.started_by = True, "power cut"
+            self._scope.reschedule(asyncio.get_running_loop().time())
+            self.env.trace.emit("device.power_cut")
+
+    def restore_power(self) -> None:
+        """Take one `cut_power` back."""
+        self._cuts -= 1
+        if self._cuts == 0:
+            self._mains.set()
+
+    def plug_in(self, car: Car) -> None:
+        """Connect a car. UsageError: there is one already."""
+        self.charge.plug_in(car)
+
+    def unplug(self) -> None:
+        """Take the car away. UsageError: there is none."""
+        self.charge.unplug()
+        if self._update_waits:
+            self.update_now()
+
+    def inject(self, fault: DeviceFault | Mapping[str, Any], *, where: str = "fault") -> Undo:
+        """Break something, by a fault or its description. UsageError starts with `where`."""
+        struck = fault if isinstance(fault, DeviceFault) else fault_from(fault, FAULTS, where=where)
+        assert isinstance(struck, DeviceFault)  # noqa: S101 - FAULTS has no others
+        undo = struck.strike(self)
+        self.env.trace.emit("device.fault", kind=struck.kind)
+        if struck.for_s is not None:
+            asyncio.get_running_loop().call_later(struck.for_s, undo)
+        return undo
+
+    def use_key(self, key: bytes) -> None:
+        """Log in with this key from now on."""
+        self._key = key
+        if self._life is not None:
+            self._life.boot.login.key = key
+
+    def configure(self, desired: Mapping[str, Any]) -> bool:
+        """Take over settings from the twin. False: nothing changed."""
+        changed = self.settings.apply(desired)
+        if changed:
+            self.env.trace.emit("device.settings", changed=sorted(changed))
+        if self._life is not None and changed & ROUTING_SETTINGS:
+            self._route(self._life.boot.login)
+        if changed & LIMIT_SETTINGS:
+            self.charge.limit()
+        return bool(changed)
+
+    def report_all(self) -> None:
+        """Send startup set and settings once more."""
+        if self._life is not None:
+            self._life.want(STARTUP, ECHO)
+
+    def update_when_free(self) -> None:
+        """Update the firmware now, or when the car has left."""
+        if self.charge.outlet.car is None:
+            self.update_now()
+        else:
+            self._update_waits = True
+
+    def update_now(self) -> bool:
+        """Update the firmware. False: off, or an update or a reboot is under way."""
+        self._update_waits = False
+        if self._life is None or self._life.updating or self._rebooting:
+            return False
+        self._life.start_update()
+        return True
+
+    def value(self, observation: int) -> str | None:
+        """The value of an observation now, as text; None when it has none."""
+        return OBSERVATIONS[observation].read(self)
+
+    @property
+    def messages_up(self) -> int:
+        """Messages to the hub, since this object was made."""
+        return self.uplink.messages_up
+
+    @property
+    def messages_down(self) -> int:
+        """Messages from the hub, since this object was made."""
+        return self.uplink.messages_down
+
+    @property
+    def reset_source(self) -> str:
+        """811 and 815: 1 power-on, 3 restart by software, as the Go counts."""
+        return "1" if self.started_by in ("power-on", "power cut") else "3"
+
+    def snapshot(self) -> Snapshot:
+        """Everything worth seeing, as values."""
+        charge, uplink, interface = self.charge, self.uplink, self.env.host.interface
+        session = charge.sessions.current
+        return Snapshot(
+            serial=self.spec.serial,
+            powered=self._life is not None,
+            online=uplink.online,
+            address=interface.address if interface is not None else None,
+            state=charge.machine.state.value,
+            operation_mode=int(charge.machine.operation_mode),
+            charge_mode=int(charge.machine.charge_mode),
+            car_connected=charge.outlet.car is not None,
+            session_id=session.session_id if session is not None else None,
+            granted_a=charge.machine.granted_a,
+            phases=charge.machine.phases,
+            power_w=charge.outlet.meter.power_w,
+            session_kwh=charge.session_kwh(),
+            firmware=self.firmware,
+            updating=self._life is not None and self._life.updating,
+            power_ons=self._starts,
+            messages_up=uplink.messages_up,
+            messages_down=uplink.messages_down,
+            outbox=len(uplink.outbox),
+            outbox_dropped=uplink.outbox.dropped,
+            sessions_waiting=len(charge.sessions.waiting()),
+            clock=self.env.rtc.now(),
+            clock_trusted=self.env.rtc.trusted,
+        )
+
+    async def _live(self) -> None:
+        life = self._power_on()
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                await life.run()
+        except TimeoutError:
+            if not self._rebooting:
+                raise  # not the end of our scope: a fault of the firmware
+            if self._cuts == 0:
+                await life.shut_down()
+        finally:
+            self._power_off(life)
+
+    def _power_on(self) -> Life:
+        slots = Slots(self.env.flash, self.spec.profile.firmware)
+        before, booted = self.firmware, slots.boot()
+        self.firmware = booted.version
+        self._starts += 1
+        self._rebooting = self._update_waits = False
+        self.power_ons.append(PowerOn(self.started_by, before, booted.version, booted.slot, booted.rolled_back))
+        self.env.trace.emit(
+            "device.power_on", reason=self.started_by, firmware=booted.version, slot=booted.slot, number=self._starts
+        )
+        login = Login.of(self.spec)
+        login.key = self._key
+        self._route(login)
+        boot = Boot(self.spec, self.env, slots, login)
+        boot.car_connected = lambda: self.charge.outlet.car is not None
+        now = asyncio.get_running_loop().time()
+        self._life = life = Life(self, boot, now, sequence=self._sequence, update_firmware=self._update)
+        self.boots.append(life.dial.report)
+        self.charge.power_on(Identity(self.spec.serial, self.firmware))
+        life.reporter.prime(self.value, self.charge.session_kwh())
+        return life
+
+    def _power_off(self, life: Life) -> None:
+        self._life = self._scope = self.uplink.hub = None
+        self.charge.power_off()
+        self.env.host.link_down()
+        if life.boot.hub is not None:
+            life.boot.hub.abort()
+
+    def _changed(self) -> None:
+        if self._life is not None:
+            self._life.wake()
+
+    def _route(self, login: Login) -> None:
+        login.installation_id, login.routing_id = self.settings[800], self.settings[801]
+        self.uplink.topic = login.events_topic

@@ -1,0 +1,75 @@
+"""What can be wrong with the charger itself."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from emulator.faults import Fault, Undo
+
+if TYPE_CHECKING:
+    from emulator.device.charger import Charger
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFault(Fault):
+    """A fault of one charger. `for_s` takes it back by itself; `probability` and `count` mean nothing here."""
+
+    def strike(self, charger: "Charger") -> Undo:
+        """Do the harm; the result takes it back and may be called twice."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrongKey(DeviceFault):
+    """Logs in with a key that is not the one of its production, from the next login on (M5)."""
+
+    kind: ClassVar[str] = "device.wrong_key"
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.use_key(hashlib.sha256(b"not the key of " + charger.spec.serial.encode()).digest())
+        return lambda: charger.use_key(charger.spec.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtcJump(DeviceFault):
+    """The clock moves by `by_s` seconds, unnoticed (M9). Only NTP takes it back."""
+
+    kind: ClassVar[str] = "device.rtc_jump"
+    by_s: float
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.env.rtc.jump(self.by_s)
+        return lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtcLost(DeviceFault):
+    """The clock's battery is flat: it shows the build time of the firmware, untrusted (M9). Only NTP takes it back."""
+
+    kind: ClassVar[str] = "device.rtc_lost"
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.env.rtc.lose()
+        return lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerCut(DeviceFault):
+    """The mains are gone for `for_s` seconds, or until taken back; RAM is lost, flash and the car stay."""
+
+    kind: ClassVar[str] = "device.power_cut"
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.cut_power()
+        pending = [charger.restore_power]
+
+        def restore() -> None:
+            if pending:
+                pending.pop()()
+
+        return restore
+
+
+FAULTS: Mapping[str, type[DeviceFault]] = {fault.kind: fault for fault in (WrongKey, RtcJump, RtcLost, PowerCut)}
+"""Kind -> fault."""

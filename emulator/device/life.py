@@ -1,0 +1,216 @@
+"""One life of the charger, from power-on to reboot: connect, greet the hub, report and obey.
+
+Three tasks rest here while nothing happens: this one, which sleeps until the next report is due, and the keepers of
+lease and clock. Messages from the hub are handled where they arrive; a task is made only to connect and to update.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from emulator.boot.state import Boot
+from emulator.device.commands import obey
+from emulator.device.dial import Dial, Sequence
+from emulator.device.observations import ECHO, GREETING
+from emulator.device.reporter import Beat, Interval, Report, Reporter, Sample
+from emulator.device.settings import parse_desired
+from emulator.device.upgrade import UpdateFirmware, upgrade
+from emulator.errors import NetError, NetReason
+from emulator.machines.charge_modes import State
+from emulator.net.hub import HubConnection
+from emulator.wire.iothub import DesiredPatch, HubTopicError, MethodCall, TwinResponse, parse_cloud_topic
+from emulator.wire.messages import EventType, MessageType, Observation, collection, event, observation, pulse, type_of
+
+if TYPE_CHECKING:
+    from emulator.device.charger import Charger
+
+SESSION_PAUSE_S = 0.05  # between finished sessions (zaptec.md section 10)
+TWIN_OK = 200
+OPERATION_MODE, PULSE_INTERVAL, COMPLETED_SESSION = 710, 147, 723
+
+
+class Life:
+    """What a reboot forgets, and the loop that lives on it."""
+
+    __slots__ = (
+        "_charger",
+        "_connections",
+        "_greeted",
+        "_tasks",
+        "_update_firmware",
+        "_wake",
+        "_wanted",
+        "boot",
+        "dial",
+        "reporter",
+        "updating",
+    )
+
+    def __init__(
+        self, charger: "Charger", boot: Boot, now: float, *, sequence: Sequence, update_firmware: UpdateFirmware
+    ) -> None:
+        self.boot = boot
+        self.dial = Dial(boot, sequence, self._greet, self.wake)
+        self.reporter = Reporter(boot.spec.profile.telemetry, now)
+        self.updating = False
+        self._charger = charger
+        self._update_firmware = update_firmware
+        self._wake = asyncio.Event()
+        self._tasks = asyncio.TaskGroup()
+        self._wanted: dict[tuple[int, ...], None] = {}
+        self._connections = 0
+        self._greeted = False
+
+    def wake(self) -> None:
+        """Something changed: look at once what is due."""
+        self._wake.set()
+
+    def want(self, *sets: tuple[int, ...]) -> None:
+        """Send these sets of observations soon, a message each."""
+        self._wanted.update(dict.fromkeys(sets))
+        self.wake()
+
+    def start_update(self) -> None:
+        """Begin a firmware update beside everything else."""
+        self.updating = True
+        self._tasks.create_task(self._update())
+
+    async def run(self) -> None:
+        """Live for ever; cancel to end."""
+        async with self._tasks:
+            while True:
+                self._wake.clear()
+                self._watch_hub()
+                self._charger.charge.serve_car()
+                await self._report()
+                await self._rest()
+
+    async def shut_down(self) -> None:
+        """End the hub session in order, as a reboot on purpose does."""
+        if self.boot.hub is not None:
+            await self.boot.hub.close()
+
+    def _watch_hub(self) -> None:
+        uplink = self._charger.uplink
+        if uplink.online:
+            return
+        if uplink.hub is not None:
+            uplink.hub = None
+            self._charger.env.trace.emit("device.offline", why=self.dial.why_lost().value)
+        self.dial.start(self._tasks)
+
+    async def _greet(self, hub: HubConnection) -> None:
+        """Say hello on a new connection (zaptec.md section 4). NetError: it ended at once."""
+        uplink = self._charger.uplink
+        hub.on_message = self._received
+        await uplink.subscribe(hub)
+        self._connections += 1
+        payloads = [event(EventType.INFORMATION, f"Connected: {self._connections}")]
+        if not self._greeted:
+            uplink.ask_twin(hub, self.boot.spec.profile.hub.first_twin_rid)
+            payloads += [payload for ids in (*GREETING, ECHO) if (payload := self._compose(ids)) is not None]
+            self._greeted = True
+        delivered = await uplink.deliver(hub, payloads)
+        for payload in payloads[delivered:]:
+            if type_of(payload) is not MessageType.EVENT:
+                uplink.outbox.put(payload)
+        if hub.closed.done():
+            raise NetError(NetReason.CLOSED, "the hub ended the session while it was greeted")
+        uplink.hub = hub
+        self.reporter.connected()
+        self._charger.env.trace.emit("device.online", connection=self._connections)
+
+    def _received(self, topic: str, payload: bytes) -> None:
+        charger, hub = self._charger, self.boot.hub
+        charger.uplink.messages_down += 1
+        try:
+            message = parse_cloud_topic(topic)
+        except HubTopicError:
+            charger.env.trace.emit("device.ignored", bytes=len(payload))
+            return
+        match message:
+            case MethodCall(name, rid) if hub is not None:
+                charger.uplink.reply(hub, obey(charger, name, payload), rid)
+            case TwinResponse(status):
+                charger.env.trace.emit("device.twin", status=status)
+                if status == TWIN_OK and charger.configure(parse_desired(payload, whole=True)):
+                    self.want(ECHO)
+            case DesiredPatch():
+                charger.configure(parse_desired(payload, whole=False))
+                self.want(ECHO)
+            case _:
+                pass  # cloud-to-device messages: the charger does not use them
+
+    async def _report(self) -> None:
+        charger, now = self._charger, asyncio.get_running_loop().time()
+        await charger.uplink.flush()
+        for ids in list(self._wanted):
+            del self._wanted[ids]
+            await self._send(ids)
+        for due in self.reporter.due(now, self._sample(), charger.value):
+            match due:
+                case Report(ids):
+                    await self._send(ids)
+                case Interval(seconds):
+                    told = observation(Observation(PULSE_INTERVAL, str(seconds), charger.env.rtc.now()))
+                    self.reporter.announced(seconds, delivered=await charger.uplink.send(told))
+                case Beat():
+                    await charger.uplink.send(pulse())
+        await self._deliver_sessions()
+
+    def _sample(self) -> Sample:
+        charger = self._charger
+        return Sample(
+            online=charger.uplink.usable(asyncio.get_running_loop().time()),
+            charging=charger.charge.machine.state is State.CHARGING,
+            power_w=charger.charge.outlet.meter.power_w,
+            energy_kwh=charger.charge.session_kwh(),
+        )
+
+    async def _send(self, ids: tuple[int, ...]) -> None:
+        payload = self._compose(ids)
+        if payload is not None:
+            await self._charger.uplink.send_or_keep(payload)
+
+    def _compose(self, ids: tuple[int, ...]) -> bytes | None:
+        charger, items = self._charger, []
+        for id_ in ids:
+            value = charger.value(id_)
+            if value is not None:
+                self.reporter.sent(id_, value)
+                at = charger.charge.observed_at(value) if id_ == OPERATION_MODE else charger.env.rtc.now()
+                items.append(Observation(id_, value, at))
+        if not items:
+            return None
+        return observation(items[0]) if len(items) == 1 else collection(items)
+
+    async def _deliver_sessions(self) -> None:
+        """Send finished sessions, oldest first, each until the hub has it; the first failure ends the run."""
+        charge, uplink = self._charger.charge, self._charger.uplink
+        if not charge.sessions_wait or charge.outlet.car is not None or not uplink.online:
+            return
+        for key in charge.sessions.waiting():
+            value, now = charge.sessions.value(key), self._charger.env.rtc.now()
+            if not await uplink.send(observation(Observation(COMPLETED_SESSION, value, now))):
+                return
+            charge.sessions.delivered(key)
+            await asyncio.sleep(SESSION_PAUSE_S)
+        charge.sessions_wait = bool(charge.sessions.waiting())
+
+    async def _rest(self) -> None:
+        now = asyncio.get_running_loop().time()
+        times = (
+            self.reporter.deadline(now, self._sample()),
+            self._charger.charge.outlet.deadline(now),
+            self._charger.uplink.deadline(now),
+        )
+        try:
+            async with asyncio.timeout_at(min(time for time in times if time is not None)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass  # something is due
+
+    async def _update(self) -> None:
+        installed = await upgrade(self.boot, self._charger.uplink, self._update_firmware)
+        self.updating = False
+        if installed:
+            self._charger.reboot("update", after_s=self.boot.spec.profile.firmware.restart_delay_s)

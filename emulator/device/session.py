@@ -1,0 +1,147 @@
+"""Charge sessions: the one that runs, and the finished ones that wait for the cloud's PUBACK (zaptec.md 9-11)."""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from random import Random
+from typing import Any
+
+from emulator.flash import Flash
+from emulator.wire.messages import CompletedSession, completed_session
+
+CURRENT_KEY = "session.current"
+FINISHED_PREFIX = "session/"
+STORE_MAX = 100
+"""Finished sessions that flash holds; when it is full, new ones are lost, not old ones (zaptec.md section 10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The charge session of the car that is connected. Its record is in flash, so that it outlives a reboot."""
+
+    session_id: str
+    local: bool
+    """The id was made here; the cloud has not named the session yet."""
+    started_at: datetime
+    started_kwh: float
+    """Register of the meter when it began."""
+    reliable_clock: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a signed record says about the charger (OCMF fields GI, GS, GV)."""
+
+    serial: str
+    firmware: str
+
+
+class Sessions:
+    """Begins, names and finishes the current session and keeps finished ones until they are delivered."""
+
+    __slots__ = ("_flash", "_rng", "current", "lost")
+
+    def __init__(self, flash: Flash, rng: Random) -> None:
+        self._flash = flash
+        self._rng = rng
+        self.lost = 0
+        """Sessions that found the store full."""
+        self.current = _load(flash.get(CURRENT_KEY))
+
+    def begin(self, at: datetime, energy_kwh: float, *, reliable_clock: bool) -> Session:
+        """A car came: a session with an id of our own."""
+        local_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        return self._keep(Session(local_id, True, at, energy_kwh, reliable_clock))
+
+    def rename(self, session_id: str) -> None:
+        """The cloud named the current session (command 504)."""
+        if self.current is not None:
+            now = self.current
+            self._keep(Session(session_id, False, now.started_at, now.started_kwh, now.reliable_clock))
+
+    def energy_kwh(self, register_kwh: float) -> float:
+        """Energy of the current session, 0 without one."""
+        return register_kwh - self.current.started_kwh if self.current is not None else 0.0
+
+    def finish(self, at: datetime, register_kwh: float, identity: Identity, *, reliable_clock: bool) -> None:
+        """The car left: keep the finished session for delivery. A local one without energy is dropped."""
+        session, energy_kwh = self.current, self.energy_kwh(register_kwh)
+        self.current = None
+        self._flash.delete(CURRENT_KEY)
+        if session is None or (session.local and energy_kwh <= 0):
+            return
+        names = self.waiting()
+        if len(names) >= STORE_MAX:
+            self.lost += 1
+            return
+        finished = CompletedSession(
+            session_id=session.session_id,
+            energy_kwh=energy_kwh,
+            started_at=session.started_at,
+            ended_at=at,
+            reliable_clock=session.reliable_clock and reliable_clock,
+            stopped_by_rfid=False,
+            authentication_code="",
+            signed_session=ocmf(session, at, register_kwh, identity),
+        )
+        number = int(names[-1].removeprefix(FINISHED_PREFIX)) + 1 if names else 0
+        self._flash.put(f"{FINISHED_PREFIX}{number:08d}", completed_session(finished).encode())
+
+    def waiting(self) -> list[str]:
+        """Flash keys of the finished sessions that the cloud has not acknowledged, oldest first."""
+        return sorted(self._flash.keys(FINISHED_PREFIX))
+
+    def value(self, key: str) -> str:
+        """The value of observation 723 for one of them."""
+        return (self._flash.get(key) or b"").decode(errors="replace")
+
+    def delivered(self, key: str) -> None:
+        """The cloud acknowledged it."""
+        self._flash.delete(key)
+
+    def _keep(self, session: Session) -> Session:
+        self.current = session
+        record = asdict(session) | {"started_at": session.started_at.isoformat()}
+        self._flash.put(CURRENT_KEY, json.dumps(record).encode())
+        return session
+
+
+def ocmf(session: Session, ended_at: datetime, register_kwh: float, identity: Identity) -> str:
+    """The session as OCMF text (PG T1), a reading at its begin and its end; not signed: this charger has no MID key."""
+    record = {
+        "FV": "1.0",
+        "GI": "Zaptec Pro",
+        "GS": identity.serial,
+        "GV": identity.firmware,
+        "PG": "T1",
+        "RD": [
+            _reading(session.started_at, "B", session.started_kwh, session.reliable_clock),
+            _reading(ended_at, "E", register_kwh, session.reliable_clock),
+        ],
+    }
+    return "OCMF|" + json.dumps(record, separators=(",", ":"))
+
+
+def _reading(at: datetime, kind: str, register_kwh: float, reliable_clock: bool) -> dict[str, Any]:
+    time = f"{at:%Y-%m-%dT%H:%M:%S},{at.microsecond // 1000:03d}+00:00 {'R' if reliable_clock else 'U'}"
+    return {
+        "TM": time,
+        "TX": kind,
+        "RV": round(register_kwh, 3),
+        "RI": "1-0:1.8.0",
+        "RU": "kWh",
+        "RT": "AC",
+        "ST": "G",
+    }
+
+
+def _load(record: bytes | None) -> Session | None:
+    """A record that flash holds; None when it is damaged, as after a power cut in the middle of a write."""
+    if record is None:
+        return None
+    try:
+        fields = json.loads(record)
+        return Session(**fields | {"started_at": datetime.fromisoformat(fields["started_at"])})
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,141 @@
+"""Thousands of chargers on loopback: one worker process per core, a ramp, counts and latencies per stage."""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from emulator.errors import UsageError
+from emulator.fleet_worker import Job, Tally, merged, run_job
+from emulator.remote import Produced, RemoteCloud
+
+CLOUD_START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """What ``python -m emulator fleet`` was asked for."""
+
+    chargers: int
+    workers: int = 1
+    duration_s: float = 0.0
+    """How long to keep them running after the start; 0: until all are online once."""
+    ramp_per_s: float = 0.0
+    """Power-ons per second over all workers; 0: as fast as `boots_at_once` allows."""
+    boots_at_once: int = 64
+    """How many chargers of one worker may be between power-on and online."""
+    seed: int = 1
+    profile: str = "pro"
+    control: str | None = None
+    """Control URL of a running cloud; None: one is started for the run."""
+    bus: str = "mosquitto"
+
+
+async def run_fleet(options: FleetOptions) -> dict[str, Any]:
+    """Run the fleet and return its report (JSON-able)."""
+    async with _cloud(options) as cloud:
+        made = await cloud.produce(options.chargers)
+        began = time.monotonic()
+        tallies = await _run_workers(options, cloud, made)
+        wall_s = time.monotonic() - began
+        clients = await cloud.get("/clients")
+    return _report(options, merged(tallies), tallies, wall_s, clients)
+
+
+async def _run_workers(options: FleetOptions, cloud: RemoteCloud, made: list[Produced]) -> list[Tally]:
+    jobs = [
+        Job(
+            devices=tuple(made[number :: options.workers]),
+            cloud=cloud,
+            duration_s=options.duration_s,
+            ramp_per_s=options.ramp_per_s / options.workers,
+            boots_at_once=options.boots_at_once,
+            seed=options.seed,
+            profile=options.profile,
+        )
+        for number in range(options.workers)
+    ]
+    if len(jobs) == 1:
+        return [await run_job(jobs[0])]
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(_in_process(job)) for job in jobs]
+    return [task.result() for task in running]
+
+
+async def _in_process(job: Job) -> Tally:
+    """Run a job in a Python process of its own: the job goes in on stdin (it holds keys), the tally comes back."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "emulator.fleet_worker", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        output, _ = await process.communicate(json.dumps(job.to_json()).encode())
+    finally:
+        await _ended(process)
+    if process.returncode:
+        raise UsageError(f"fleet: a worker process ended with status {process.returncode}")
+    return Tally.from_json(json.loads(output))
+
+
+@asynccontextmanager
+async def _cloud(options: FleetOptions) -> AsyncIterator[RemoteCloud]:
+    if options.control is not None:
+        yield await RemoteCloud.attach(options.control)
+        return
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "cloud_stub", "up", "--json", "--bus", options.bus),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us; we end the cloud after the chargers
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        async with asyncio.timeout(CLOUD_START_TIMEOUT_S):
+            line = await process.stdout.readline()
+        if not line:
+            raise UsageError("fleet: the cloud did not start (python -m cloud_stub up says why)")
+        yield RemoteCloud.from_ready(json.loads(line))
+    except TimeoutError:
+        raise UsageError(f"fleet: the cloud was not ready within {CLOUD_START_TIMEOUT_S:.0f} s") from None
+    finally:
+        await _ended(process)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _report(
+    options: FleetOptions, total: Tally, tallies: list[Tally], wall_s: float, clients: dict[str, Any]
+) -> dict[str, Any]:
+    storm_s = max((tally.storm_s for tally in tallies), default=0.0)
+    return {
+        "ok": total.online == options.chargers,
+        "chargers": options.chargers,
+        "workers": options.workers,
+        "online": total.online,
+        "boots": total.boots,
+        "boots_per_s": round(total.boots / storm_s, 1) if storm_s else None,
+        "first_connack_s": total.first_online_s,
+        "stages": total.latencies(),
+        "failures": dict(Counter(total.failures)),
+        "messages": {"up": total.messages_up, "down": total.messages_down},
+        "source_addresses": clients["source_addresses"],
+        "kib_per_charger": total.kib_per_charger,
+        "cpu_s": round(total.cpu_s, 3),
+        "seconds": round(wall_s, 3),
+    }

@@ -1,0 +1,222 @@
+"""The DHCP client: gets an address, keeps it alive, loses it in order (RFC 2131 section 4.4, manual row M7)."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+
+from emulator.machines.effects import Effect, Send
+from emulator.profile import Dhcp
+from emulator.wire.address import BROADCAST, UNSPECIFIED, Address
+from emulator.wire.dhcp import SERVER_PORT, DhcpError, DhcpMessage, Lease, MessageType, decode, encode, lease_from
+
+REQUEST_SENDS = 5  # RFC 2131 section 3.1.5: four retransmissions, then from the beginning
+REBOOT_SENDS = 2  # invented: a server that does not know the old address may stay silent for ever (section 4.3.2)
+RENEW_MIN_S = 60.0  # RFC 2131 section 4.4.5
+RESTART_S = (1.0, 10.0)  # RFC 2131 section 4.4.1 desynchronises clients by this much
+SOONEST_S = 0.1  # invented: no deadline is nearer, whatever a server says
+MAX_DOUBLINGS = 16  # longer than any cap; keeps 2**n finite after days of silence
+PARAMETERS = (1, 3, 6, 51, 58, 59)  # mask, router, DNS, lease and its two timers
+
+
+class State(StrEnum):
+    """The client states of RFC 2131 figure 5, in its spelling."""
+
+    INIT = "INIT"
+    REBOOTING = "REBOOTING"
+    SELECTING = "SELECTING"
+    REQUESTING = "REQUESTING"
+    BOUND = "BOUND"
+    RENEWING = "RENEWING"
+    REBINDING = "REBINDING"
+
+
+_RENEWAL = frozenset({State.RENEWING, State.REBINDING})
+_ASKED = _RENEWAL | {State.REBOOTING, State.REQUESTING}
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A lease was granted, or granted again."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Nak:
+    """The server refused; the address must not be used any more. The client begins anew by itself, after a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """The lease ran out unrenewed; the address must not be used any more. The client begins anew by itself."""
+
+
+class DhcpClient:
+    """A `DatagramMachine` that never ends: it is driven to `Bound`, then on to the next result, and so on.
+
+    `hostname` goes into option 12. With `remembered`, an address of an earlier life, it asks for that first.
+    """
+
+    def __init__(self, *, mac: str, hostname: str, timing: Dhcp, rng: Random, remembered: str | None = None) -> None:
+        self.state = State.INIT
+        self.lease: Lease | None = None
+        self._mac = mac
+        self._hostname = hostname
+        self._timing = timing
+        self._rng = rng
+        self._remembered = remembered
+        self._offer: DhcpMessage | None = None
+        self._xid = 0
+        self._sends = 0
+        self._began_at = 0.0
+        self._asked_at = 0.0
+        self._granted_at = 0.0
+        self._deadline = math.inf
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin from nothing, or with the remembered address."""
+        self.lease = None
+        if self._remembered is None:
+            return self._discover(now)
+        self._enter(State.REBOOTING, now)
+        return self._request(now, requested=self._remembered)
+
+    def receive(self, data: bytes, sender: Address, now: float) -> list[Effect]:
+        """Take one datagram. What is not DHCP, not for us or not expected now is ignored."""
+        try:
+            message = decode(data)
+        except DhcpError:
+            return []
+        if message.xid != self._xid or message.mac != self._mac:
+            return []
+        if self.state is State.SELECTING and message.type is MessageType.OFFER:
+            return self._take(message, now)
+        if self.state in _ASKED and self._asked(message.server):
+            if message.type is MessageType.ACK:
+                return self._bind(message, now)
+            if message.type is MessageType.NAK:
+                return self._give_up(Nak(), now)
+        return []
+
+    def wake(self, now: float) -> list[Effect]:
+        """Do what is due. Does nothing before the deadline."""
+        if now < self._deadline:
+            return []
+        match self.state:
+            case State.REBOOTING if self._remembered is not None and self._sends < REBOOT_SENDS:
+                return self._request(now, requested=self._remembered)
+            case State.SELECTING:
+                return self._broadcast(self._message(MessageType.DISCOVER, now), now)
+            case State.REQUESTING if self._offer is not None and self._sends < REQUEST_SENDS:
+                return self._request(now, requested=self._offer.your_address, server=self._offer.server)
+            case State.BOUND | State.RENEWING | State.REBINDING if self.lease is not None:
+                return self._keep(self.lease, now)
+            case _:
+                return self._discover(now)
+
+    def deadline(self) -> float | None:
+        """When to call `wake`; None while there is nothing to do (before the start, or bound for ever)."""
+        return None if math.isinf(self._deadline) else self._deadline
+
+    def _enter(self, state: State, now: float) -> None:
+        """Begin an exchange of its own: replies that belong to an earlier one will not match."""
+        self.state = state
+        self._xid = self._rng.getrandbits(32)
+        self._sends = 0
+        self._began_at = now
+
+    def _discover(self, now: float) -> list[Effect]:
+        self._remembered = self._offer = None
+        self._enter(State.SELECTING, now)
+        return self._broadcast(self._message(MessageType.DISCOVER, now), now)
+
+    def _take(self, offer: DhcpMessage, now: float) -> list[Effect]:
+        try:
+            lease_from(offer)
+        except DhcpError:
+            return []
+        self._offer = offer
+        self.state = State.REQUESTING
+        self._sends = 0
+        return self._request(now, requested=offer.your_address, server=offer.server)
+
+    def _bind(self, ack: DhcpMessage, now: float) -> list[Effect]:
+        try:
+            lease = lease_from(ack)
+        except DhcpError:
+            return []
+        if self._asked_at + lease.lease_s <= now:
+            return []
+        self.state = State.BOUND
+        self.lease = lease
+        self._remembered = lease.address
+        self._granted_at = self._asked_at
+        self._wait_until(self._granted_at + lease.t1_s, now)
+        return [Bound(lease)]
+
+    def _give_up(self, result: Nak | Expired, now: float) -> list[Effect]:
+        self.state = State.INIT
+        self.lease = self._remembered = None
+        self._wait_until(now + self._rng.uniform(*RESTART_S), now)
+        return [result]
+
+    def _keep(self, lease: Lease, now: float) -> list[Effect]:
+        """Renew from T1, rebind from T2, give up at the end (RFC 2131 section 4.4.5)."""
+        t2_at, expires_at = self._granted_at + lease.t2_s, self._granted_at + lease.lease_s
+        if now >= expires_at:
+            return self._give_up(Expired(), now)
+        state, host, until = State.RENEWING, lease.server, t2_at
+        if now >= t2_at:
+            state, host, until = State.REBINDING, BROADCAST, expires_at
+        if state is not self.state:
+            self._enter(state, now)
+        self._asked_at = now
+        self._wait_until(min(until, now + max(RENEW_MIN_S, (until - now) / 2)), now)
+        request = self._message(MessageType.REQUEST, now, client_address=lease.address)
+        return [Send(encode(request), Address(host, SERVER_PORT))]
+
+    def _asked(self, server: str | None) -> bool:
+        """Whether our request went to this server, or to all."""
+        if self.state is State.REQUESTING and self._offer is not None:
+            return server in (None, self._offer.server)
+        if self.state is State.RENEWING and self.lease is not None:
+            return server in (None, self.lease.server)
+        return True
+
+    def _request(self, now: float, *, requested: str, server: str | None = None) -> list[Effect]:
+        self._asked_at = now
+        return self._broadcast(self._message(MessageType.REQUEST, now, requested=requested, server=server), now)
+
+    def _broadcast(self, message: DhcpMessage, now: float) -> list[Effect]:
+        """Send to every server, and again after 4, 8, 16 ... s, give or take one (RFC 2131 section 4.1)."""
+        timing = self._timing
+        delay_s = min(timing.first_retransmit_s * 2 ** min(self._sends, MAX_DOUBLINGS), timing.max_retransmit_s)
+        self._sends += 1
+        self._wait_until(now + delay_s + self._rng.uniform(-timing.jitter_s, timing.jitter_s), now)
+        return [Send(encode(message), Address(BROADCAST, SERVER_PORT))]
+
+    def _message(
+        self,
+        type_: MessageType,
+        now: float,
+        *,
+        client_address: str = UNSPECIFIED,
+        requested: str | None = None,
+        server: str | None = None,
+    ) -> DhcpMessage:
+        return DhcpMessage(
+            type=type_,
+            xid=self._xid,
+            mac=self._mac,
+            secs=min(int(now - self._began_at), 0xFFFF),
+            broadcast=client_address == UNSPECIFIED,
+            client_address=client_address,
+            hostname=self._hostname,
+            requested=requested,
+            server=server,
+            parameters=PARAMETERS,
+        )
+
+    def _wait_until(self, when: float, now: float) -> None:
+        self._deadline = max(when, now + SOONEST_S)

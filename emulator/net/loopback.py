@@ -1,0 +1,238 @@
+"""A `Host` on real sockets of 127.0.0.0/8, without root: every machine has an address of its own, ports are shifted."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+from emulator.errors import NetError, NetReason
+from emulator.net.api import Address, Closer, Datagrams, Interface, Stream
+from emulator.net.inbox import Inbox
+from emulator.net.plan import SHARED, LoopbackPlan, Real, claim_plan
+from emulator.net.sockets import AcceptedStream, Named, SocketStream, net_error
+from emulator.wire.address import BROADCAST, UNSPECIFIED
+
+__all__ = ["LoopbackHost", "LoopbackPlan", "claim_plan"]
+
+BACKLOG = 4096  # a boot storm arrives at once; the kernel's own limit is as high
+DATAGRAM_MAX_BYTES = 65_535
+DATAGRAMS_PER_WAKE = 16  # then others get their turn
+
+
+class LoopbackHost:
+    """One machine. With `address` it has that from the start; `reuse_port` lets several processes share a service port.
+
+    Before it has an address, a host speaks to the plan's DHCP server from 127.0.0.1, and its socket is its link
+    address on the wire. With an address, all its sockets are bound to it, so that servers see who is who.
+    """
+
+    __slots__ = ("_hearing", "_plan", "_reuse_port", "_streams", "fixed", "interface", "link_address", "name", "up")
+
+    def __init__(
+        self,
+        plan: LoopbackPlan,
+        name: str,
+        link_address: str = "",
+        address: str | None = None,
+        *,
+        reuse_port: bool = False,
+    ) -> None:
+        self.name = name
+        self.fixed = address is not None
+        self.up = True
+        self.link_address = link_address
+        self.interface = None if address is None else Interface(address, 16)
+        self._plan = plan
+        self._reuse_port = reuse_port
+        self._streams: set[SocketStream] = set()
+        self._hearing: set[_LoopbackDatagrams] = set()
+
+    @property
+    def streams(self) -> frozenset[SocketStream]:
+        """The connections that are open now."""
+        return frozenset(self._streams)
+
+    async def link_up(self) -> None:
+        """Bring the link up; here there always is one."""
+        self.up = True
+
+    def link_down(self) -> None:
+        """Take the link down: streams end with RESET on both sides, the address is gone."""
+        self.set_interface(None)
+        self.up = False
+
+    def set_interface(self, interface: Interface | None) -> None:
+        """Take an address or give it up. Streams of an address that is gone end with RESET."""
+        old, self.interface = self.interface, interface
+        if (old and old.address) == (interface and interface.address):
+            return
+        for stream in tuple(self._streams):
+            stream.lose()
+        for heard in tuple(self._hearing):
+            heard.rebind()
+
+    async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
+        """Open a UDP socket. NetError NO_ADDRESS, or REFUSED if the port is taken."""
+        if not broadcast:
+            self._own_address()
+        heard = _LoopbackDatagrams(self, self._plan, port, broadcast=broadcast)
+        try:
+            heard.bind()
+        except OSError as error:
+            raise net_error(error, f"{self.name}: UDP port {port}") from None
+        if broadcast:
+            self._hearing.add(heard)
+        return heard
+
+    async def connect(self, to: Address, *, timeout_s: float) -> Stream:
+        """Open a connection: TIMED_OUT if nobody can have the address, REFUSED if nobody listens."""
+        own, real = self._own_address(), self._plan.real(to)
+        if real is None and self._plan.exists(to.host):
+            raise NetError(NetReason.REFUSED, str(to))
+        stream = SocketStream(self._streams, Address(own, 0), to)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._open(stream, real)
+        except TimeoutError:
+            raise NetError(NetReason.TIMED_OUT, f"{to} did not answer in {timeout_s:g} s") from None
+        except OSError as error:
+            raise net_error(error, to) from None
+        if self.interface is None or self.interface.address != own:
+            stream.lose()
+            raise NetError(NetReason.RESET, f"{own} is gone")
+        return stream
+
+    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
+        """Accept connections to `port`. NetError NO_ADDRESS, or REFUSED if the port is taken."""
+        local = Address(self._own_address(), port)
+        host, real_port = self._plan.binding(local)
+        listener = _Listener(self, local, self._streams, self._plan.logical, serve)
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                listener.accept, host, real_port, backlog=BACKLOG, reuse_address=True, reuse_port=self._reuse_port
+            )
+        except OSError as error:
+            raise net_error(error, f"{self.name}: TCP port {port}") from None
+        listener.local = self._plan.bound(local, server.sockets[0].getsockname()[1])
+        listener.server = server
+        return listener
+
+    def forget(self, heard: "_LoopbackDatagrams") -> None:
+        """A socket was closed."""
+        self._hearing.discard(heard)
+
+    async def _open(self, stream: SocketStream, to: Real | None) -> None:
+        loop, own = asyncio.get_running_loop(), stream.local
+        if to is None:
+            await loop.create_future()  # packets to nobody are never answered
+        else:
+            source = self._plan.binding(own)
+            transport, _ = await loop.create_connection(lambda: stream, *to, local_addr=source)
+            stream.local = Address(own.host, transport.get_extra_info("sockname")[1])
+
+    def _own_address(self) -> str:
+        if self.interface is None:
+            raise NetError(NetReason.NO_ADDRESS, self.name)
+        return self.interface.address
+
+
+class _Listener:
+    def __init__(
+        self,
+        host: LoopbackHost,
+        local: Address,
+        streams: set[SocketStream],
+        named: Named,
+        serve: Callable[[Stream], None],
+    ) -> None:
+        self.local = local
+        self.server: asyncio.Server | None = None
+        self._host = host
+        self._streams = streams
+        self._named = named
+        self._serve = serve
+
+    def accept(self) -> AcceptedStream:
+        return AcceptedStream(self._streams, self.local, self._named, self._introduce)
+
+    def _introduce(self, stream: AcceptedStream) -> None:
+        if self._host.interface is None:
+            stream.lose()  # the kernel does not know that our link is down
+        else:
+            self._serve(stream)
+
+    def close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+
+
+class _LoopbackDatagrams:
+    __slots__ = ("_broadcast", "_host", "_inbox", "_loop", "_named", "_plan", "_port", "_socket", "local")
+
+    def __init__(self, host: LoopbackHost, plan: LoopbackPlan, port: int, *, broadcast: bool) -> None:
+        self.local = Address(UNSPECIFIED, port)
+        self._host = host
+        self._plan = plan
+        self._port = port
+        self._broadcast = broadcast
+        self._named = plan.asker if port == plan.dhcp_server.port else plan.logical
+        self._inbox = Inbox()
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+
+    def bind(self) -> None:
+        """Open the socket for the address that the host has now."""
+        interface = self._host.interface
+        local = Address(UNSPECIFIED if interface is None else interface.address, self._port)
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        opened.setblocking(False)
+        try:
+            opened.bind((SHARED, 0) if interface is None else self._plan.binding(local))
+        except OSError:
+            opened.close()
+            raise
+        self._socket = opened
+        self.local = local if interface is None else self._plan.bound(local, opened.getsockname()[1])
+        self._loop.add_reader(opened, self._readable)
+
+    def rebind(self) -> None:
+        """The host's address has changed. If the new one cannot be had, the socket is deaf, as on a wrong address."""
+        self._unbind()
+        with contextlib.suppress(OSError):
+            self.bind()
+
+    def send(self, data: bytes, to: Address) -> None:
+        if self._socket is None or not self._host.up:
+            return
+        allowed = self._broadcast if to.host == BROADCAST else self._host.interface is not None
+        real = self._plan.real(to) if allowed else None
+        if real is not None:
+            with contextlib.suppress(OSError):  # a full buffer or no route: UDP may lose it
+                self._socket.sendto(data, real)
+
+    async def receive(self) -> tuple[bytes, Address]:
+        return await self._inbox.receive()
+
+    def close(self) -> None:
+        self._unbind()
+        self._host.forget(self)
+        self._inbox.close()
+
+    def _unbind(self) -> None:
+        opened, self._socket = self._socket, None
+        if opened is not None:
+            self._loop.remove_reader(opened)
+            opened.close()
+            if not self._host.fixed:
+                self._plan.freed(self.local)
+
+    def _readable(self) -> None:
+        for _ in range(DATAGRAMS_PER_WAKE):
+            if self._socket is None:
+                return
+            try:
+                data, (host, port) = self._socket.recvfrom(DATAGRAM_MAX_BYTES)
+            except OSError:
+                return  # nothing more
+            if self._host.up:
+                self._inbox.put(data, self._named(host, port))

@@ -1,0 +1,63 @@
+"""What each side of a TLS connection offers and trusts."""
+
+import ssl
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+from emulator.errors import UsageError
+
+X509_V_FLAG_NO_CHECK_TIME = 0x200000  # openssl/x509_vfy.h; `ssl` has no name for it. The Rtc judges dates, not the OS
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES"
+"""What a client offers. The CBC suites with SHA-1 are there so that a server of an older version fails by its version
+and not for want of a common cipher."""
+
+
+class Session(ssl.SSLObject):
+    """An SSLObject that remembers the name that the client asked for."""
+
+    asked_name = ""
+
+
+def _remember_name(session: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+    if isinstance(session, Session):
+        session.asked_name = name or ""
+
+
+@lru_cache(maxsize=64)
+def client_context(roots_pem: str) -> ssl.SSLContext:
+    """A TLS 1.2 client that trusts `roots_pem` and leaves dates to the Rtc. Shared by all who trust the same roots.
+
+    UsageError when `roots_pem` holds no certificates.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context.set_ciphers(CIPHERS)
+    context.verify_flags |= X509_V_FLAG_NO_CHECK_TIME
+    try:
+        context.load_verify_locations(cadata=roots_pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise UsageError(f"trusted roots: {error}") from None
+    return context
+
+
+def server_context(
+    chain_pem: Path,
+    key_pem: Path,
+    *,
+    versions: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
+) -> ssl.SSLContext:
+    """A server that speaks `versions` (lowest, highest). Versions before 1.2 need OpenSSL's lowest security level."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if versions[0] < ssl.TLSVersion.TLSv1_2:
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a server of an old version is what chargers must refuse
+        context.minimum_version, context.maximum_version = versions
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context.load_cert_chain(chain_pem, key_pem)
+    context.sslobject_class = Session
+    context.sni_callback = _remember_name
+    return context

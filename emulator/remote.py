@@ -1,0 +1,99 @@
+"""A cloud that runs elsewhere on this machine (``python -m cloud_stub up``), reached through its control API."""
+
+from base64 import b64decode
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+
+from emulator.clock import Rtc
+from emulator.env import Env, Spec
+from emulator.errors import UsageError
+from emulator.flash import Flash, MemoryFlash
+from emulator.net.loopback import LoopbackHost, LoopbackPlan
+from emulator.profile import Profile
+from emulator.trace import Sink, Trace
+
+CONTROL_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """One charger as it left production."""
+
+    serial: str
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCloud:
+    """What a running cloud said of itself in its ready line."""
+
+    control: str
+    plan: LoopbackPlan
+    roots_pem: str = field(repr=False)
+    firmware_key_pem: str = field(repr=False)
+
+    @classmethod
+    async def attach(cls, control: str) -> "RemoteCloud":
+        """Ask the control API where everything is. UsageError when nobody answers there."""
+        return cls.from_ready(await _call("GET", f"{control.rstrip('/')}/ready"))
+
+    @classmethod
+    def from_ready(cls, ready: dict[str, Any]) -> "RemoteCloud":
+        """Build from the ready line of ``cloud_stub up --json``."""
+        return cls(
+            control=ready["control"],
+            plan=LoopbackPlan.from_json(ready["loopback"]),
+            roots_pem=Path(ready["ca"]).read_text(encoding="ascii"),
+            firmware_key_pem=Path(ready["firmware_key"]).read_text(encoding="ascii"),
+        )
+
+    async def produce(self, count: int, prefix: str = "ZPR") -> list[Produced]:
+        """Make `count` chargers with serials ``{prefix}000001`` and on; made ones are handed out again."""
+        answer = await _call("POST", f"{self.control}/devices", {"count": count, "prefix": prefix})
+        return [Produced(device["serial"], b64decode(device["key"])) for device in answer["devices"]]
+
+    async def produce_one(self, serial: str) -> Produced:
+        """Make one charger, or get the key of one that was made."""
+        answer = await _call("POST", f"{self.control}/devices", {"serial": serial})
+        return Produced(answer["devices"][0]["serial"], b64decode(answer["devices"][0]["key"]))
+
+    async def get(self, path: str) -> Any:
+        """Read from the control API."""
+        return await _call("GET", f"{self.control}{path}")
+
+    def spec(self, made: Produced, profile: Profile) -> Spec:
+        """The charger that production made."""
+        return Spec(made.serial, made.key, profile, self.roots_pem, self.firmware_key_pem)
+
+
+async def _call(method: str, url: str, body: Any = None) -> Any:
+    try:
+        async with httpx.AsyncClient(timeout=CONTROL_TIMEOUT_S, trust_env=False) as client:
+            response = await client.request(method, url, json=body)
+            answer = response.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise UsageError(f"control {url}: no cloud answers there ({type(error).__name__})") from None
+    if response.is_error:
+        raise UsageError(f"control {url}: {answer.get('error', response.status_code)}")
+    return answer
+
+
+def loopback_env(
+    plan: LoopbackPlan, spec: Spec, sinks: tuple[Sink, ...], now: Any, *, seed: str, flash: Flash | None = None
+) -> Env:
+    """The world of one charger on loopback; `now` is the loop's clock."""
+    mac = mac_of(spec.serial)
+    rtc = Rtc(now, built_at=spec.profile.firmware.built_at)
+    trace = Trace(spec.serial, sinks, now, lambda: rtc.now() if rtc.trusted else None)
+    host = LoopbackHost(plan, spec.serial, link_address=mac)
+    return Env(host, rtc, flash if flash is not None else MemoryFlash(), trace, seed)
+
+
+def mac_of(serial: str) -> str:
+    """A locally administered MAC address for a serial number, the same every time."""
+    number = Random(f"mac/{serial}").getrandbits(40)  # noqa: S311 - an identifier, no secret
+    return "02:" + ":".join(f"{(number >> shift) & 255:02x}" for shift in (32, 24, 16, 8, 0))

@@ -1,0 +1,82 @@
+"""The world around a charger, as the scenario player sees it. Who builds worlds is found by entry point."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from emulator.env import Env, Spec
+from emulator.errors import UsageError
+from emulator.faults import Undo
+from emulator.trace import Sink
+
+GROUP = "emulator.worlds"
+"""Entry point group: each entry is a callable ``(WorldOptions) -> World``."""
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldOptions:
+    """What every world is built from."""
+
+    seed: int = 1
+    sinks: tuple[Sink, ...] = ()
+    """Where the events of chargers and services go."""
+    certs_dir: Path | None = None
+    """A folder made by ``python -m certs``; None: the world makes what it needs and takes it away again."""
+
+
+class World(Protocol):
+    """A site network and a cloud, ready for chargers. Everything except `start`, `close` and `command` is immediate."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def loop_factory(self) -> LoopFactory | None:
+        """The event loop that this world needs; None: asyncio's own will do."""
+
+    async def start(self) -> None:
+        """Bring every service up."""
+
+    async def close(self) -> None:
+        """Take everything down. May be called twice, and after a `start` that failed."""
+
+    def produce(self, serial: str, changes: Mapping[str, Any] = ...) -> tuple[Spec, Env]:
+        """Make one charger: its key, its registration in the hub, and its place on the network.
+
+        `changes` are dotted profile keys, ``{"ntp.gate": "wait-then-go-on"}``. UsageError names a wrong one.
+        """
+
+    def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:
+        """Make a fault active at its owner (the family of ``fault["kind"]``). UsageError starts with `where`."""
+
+    def history(self, service: str) -> list[dict[str, Any]]:
+        """What a service saw, oldest first: ``t, sender, request, reply, data``. UsageError: no such service."""
+
+    async def command(self, serial: str, command: int, payload: Any = None) -> tuple[int, Any]:
+        """Call a direct method through the hub; the result is (status, body)."""
+
+    def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
+        """What the firmware server hands out from now on."""
+
+
+def world_names() -> list[str]:
+    """The worlds that are installed."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def load_world(name: str, options: WorldOptions) -> World:
+    """Build a world by its entry point name. UsageError: it is unknown, or its package is missing."""
+    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in known:
+        installed = ", ".join(sorted(known)) or f"none (no entry point in group {GROUP})"
+        raise UsageError(f"world {name}: not known; installed are {installed}")
+    try:
+        factory: Callable[[WorldOptions], World] = known[name].load()
+    except ImportError as error:
+        raise UsageError(f"world {name}: plugin {known[name].value} is missing: {error}") from None
+    return factory(options)

@@ -1,0 +1,192 @@
+"""A hub in simulated time, and a device that speaks to it in raw MQTT packets, so that it can also break the rules."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+
+from certs.layout import HUB_HOST, CertsDir
+from certs.make import ensure
+from cloud_stub.bus import Delivery, LocalBus
+from cloud_stub.contexts import contexts_of
+from cloud_stub.endpoint import Endpoint
+from cloud_stub.hub import HubRules
+from cloud_stub.methods import Methods
+from cloud_stub.registry import Registry, derived_keys
+from cloud_stub.store import Store
+from emulator.clock import Rtc, SimLoop
+from emulator.errors import NetError
+from emulator.faults import fault_from
+from emulator.net.api import Address
+from emulator.net.sim import SimNet
+from emulator.net.tls import TlsStream, client_context, tls_connect
+from emulator.wire.iothub import sas_token, username
+from emulator.wire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq, PingResp, Publish, SubAck, Subscribe, encode
+
+EPOCH = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+SERIAL = "ZPR000001"
+EVENTS = f"devices/{SERIAL}/messages/events/$.ct=application%2Fjson&ri=default"
+FILTERS = ("$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#")
+
+P = TypeVar("P", bound=Packet)
+
+
+class Device:
+    """A device's TLS connection with MQTT packets in and out."""
+
+    def __init__(self, stream: TlsStream, connect: Connect) -> None:
+        self.connect_packet = connect
+        self.closed: asyncio.Future[NetError | None] = asyncio.get_running_loop().create_future()
+        self._stream = stream
+        self._decoder = Decoder(1 << 20)
+        self._packets: asyncio.Queue[Packet] = asyncio.Queue()
+        stream.attach(self)
+
+    def send(self, *packets: Packet) -> None:
+        self._stream.write(b"".join(encode(packet) for packet in packets))
+
+    def send_bytes(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    async def next(self, kind: type[P], within_s: float = 5.0) -> P:
+        async with asyncio.timeout(within_s):
+            packet = await self._packets.get()
+        assert isinstance(packet, kind), packet
+        return packet
+
+    async def quiet(self, for_s: float = 2.0) -> bool:
+        await asyncio.sleep(for_s)
+        return self._packets.empty() and not self.closed.done()
+
+    async def in_step(self) -> None:
+        """Everything that was sent has been handled."""
+        self.send(PingReq())
+        await self.next(PingResp)
+
+    async def login(self, *filters: str, **changes: Any) -> ConnAck:
+        self.send(replace(self.connect_packet, **changes))
+        answer = await self.next(ConnAck)
+        if filters:
+            self.send(Subscribe(1, tuple((topic_filter, 2) for topic_filter in filters)))
+            assert await self.next(SubAck) == SubAck(1, (1,) * len(filters))
+        return answer
+
+    def abort(self) -> None:
+        self._stream.abort()
+
+    def pause(self) -> None:
+        self._stream.pause_reading()
+
+    def resume(self) -> None:
+        self._stream.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        for packet in self._decoder.feed(data):
+            self._packets.put_nowait(packet)
+
+    def connection_lost(self, error: NetError | None) -> None:
+        self.closed.set_result(error)
+
+    def pause_writing(self) -> None: ...
+
+    def resume_writing(self) -> None: ...
+
+
+class HubLab:
+    """One endpoint with a local bus on a simulated network, and everything that the bus carried."""
+
+    def __init__(self, certs: CertsDir, **rules: Any) -> None:
+        self._certs = certs
+        self._rules = HubRules(HUB_HOST, **rules)
+        self.registry = Registry(derived_keys(b"s" * 32))
+        self.device_key = self.registry.produce(SERIAL).primary_key
+        self.store = Store()
+        self.carried: list[Delivery] = []
+
+    def run(self, story: Callable[["HubLab"], Awaitable[None]]) -> None:
+        with asyncio.Runner(loop_factory=SimLoop) as runner:
+            runner.run(self._main(story))
+
+    async def _main(self, story: Callable[["HubLab"], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time
+        self.bus = LocalBus()
+        self.methods = Methods(self.bus)
+        self.net = SimNet(Random(1))
+        self.endpoint = Endpoint(
+            rng=Random(1),
+            utc=self.utc,
+            now=loop.time,
+            registry=self.registry,
+            store=self.store,
+            bus=self.bus,
+            contexts=contexts_of(self._certs, HUB_HOST),
+            rules=self._rules,
+        )
+        await self.bus.start()
+        await self.bus.subscribe("hub/#", self.carried.append)
+        await self.methods.start()
+        await self.endpoint.start(self.net.host("hub", "10.0.0.2"))
+        await story(self)
+        await self.endpoint.stop()
+        self.methods.stop()
+        await self.bus.stop()
+
+    def utc(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.now())
+
+    def inject(self, **fault: Any) -> Callable[[], None]:
+        table = {cls.kind: cls for cls in Endpoint.FAULTS}
+        return self.endpoint.inject(fault_from(fault, table))
+
+    def connect_packet(self, serial: str = SERIAL, *, key: bytes | None = None, valid_s: int = 3600) -> Connect:
+        expiry = int(self.utc().timestamp()) + valid_s
+        token = sas_token(f"ZapCloud.azure-devices.net/devices/{serial}", key or self.device_key, expiry)
+        return Connect(serial, username(HUB_HOST, serial, "2018-06-30"), token.encode(), keep_alive_s=300)
+
+    async def device(self, serial: str = SERIAL, **token: Any) -> Device:
+        """A device whose TLS connection stands; it has not said CONNECT yet."""
+        number = len(self.net._by_address)
+        host = self.net.host(f"device {number}", f"10.0.1.{number}")
+        tcp = await host.connect(Address("10.0.0.2", 8883), timeout_s=5)
+        rtc = Rtc(self.now, built_at=EPOCH)
+        context = client_context(self._certs.roots_pem())
+        tls = await tls_connect(tcp, context, server_name=HUB_HOST, rtc=rtc, timeout_s=5)
+        return Device(tls, self.connect_packet(serial, **token))
+
+    async def online(self, *filters: str, **changes: Any) -> Device:
+        """A device that is logged in and subscribed."""
+        device = await self.device()
+        assert (await device.login(*filters, **changes)).code == 0
+        return device
+
+    def of(self, kind: str) -> list[Delivery]:
+        """What the bus carried under this third level of the topic."""
+        return [delivery for delivery in self.carried if delivery.topic.split("/")[2] == kind]
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The endpoint's history of one kind."""
+        return [record for record in self.endpoint.history_json() if record["data"]["event"] == event]
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> CertsDir:
+    """A full set of certificates, made once per run."""
+    directory: Path = tmp_path_factory.mktemp("certs")
+    return ensure(directory)
+
+
+@pytest.fixture
+def hub(certs: CertsDir) -> HubLab:
+    """A hub with default rules."""
+    return HubLab(certs)
+
+
+def telemetry(packet_id: int, payload: bytes = b"{}", **changes: Any) -> Publish:
+    """A QoS 1 message of the device."""
+    return replace(Publish(EVENTS, payload, qos=1, packet_id=packet_id), **changes)

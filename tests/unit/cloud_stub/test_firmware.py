@@ -1,0 +1,220 @@
+"""The firmware server's answers, asked through its ASGI application."""
+
+import asyncio
+import base64
+import hmac
+import json
+import ssl
+from datetime import UTC, datetime
+from random import Random
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_stub.firmware import (
+    Altered,
+    FirmwareServer,
+    Truncated,
+    Unavailable,
+    Unsigned,
+    WrongSigner,
+    build_image,
+    parse_range,
+)
+from emulator.errors import UsageError
+from emulator.wire.firmware import (
+    FirmwareError,
+    Location,
+    UpdateReason,
+    check_block,
+    decode_location,
+    decode_manifest,
+    encode_location_request,
+    verify,
+)
+
+KEYS = {"ZPR000001": bytes(range(32)), "ZPR000002": bytes(32)}
+SIGNER, STRANGER = ec.derive_private_key(0xC0FFEE, ec.SECP256R1()), ec.derive_private_key(0xBAD, ec.SECP256R1())
+PUBLIC = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+SIZE = 2 * 65_536 + 100
+LOCATION = "/api/firmware/ZPR000001/current"
+IMAGE = "/firmware/ZPR000001/5.4.0.0.bin"
+
+
+def server(*, offers: bool = True) -> FirmwareServer:
+    made = FirmwareServer(
+        rng=Random(1),
+        utc=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        now=lambda: 0.0,
+        context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        signers={"firmware": SIGNER, "foreign": STRANGER},
+        check=lambda serial, key: hmac.compare_digest(KEYS.get(serial, b""), key),
+        download_host="devices.zaptec.com",
+    )
+    if offers:
+        made.offer("5.4.0.0", size_bytes=SIZE)
+    return made
+
+
+def ask(service: FirmwareServer, method: str, path: str, content: bytes = b"", **headers: str) -> httpx.Response:
+    async def main() -> httpx.Response:
+        transport = httpx.ASGITransport(service.app, client=("10.20.16.1", 50000))
+        async with httpx.AsyncClient(transport=transport, base_url="https://api.zaptec.com") as client:
+            return await client.request(method, path, content=content, headers=headers)
+
+    return asyncio.run(main())
+
+
+def test_a_charger_that_proves_itself_is_told_where_the_firmware_is() -> None:
+    reply = ask(server(), "POST", LOCATION, encode_location_request(KEYS["ZPR000001"]))
+    assert decode_location(reply.content) == Location(f"https://devices.zaptec.com{IMAGE}", "5.4.0.0")
+    assert json.loads(reply.content).keys() == {"DownloadUrl", "Version"}
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        (LOCATION, encode_location_request(KEYS["ZPR000002"]), 401),
+        ("/api/firmware/ZPR999999/current", encode_location_request(KEYS["ZPR000001"]), 401),
+        (LOCATION, b"psk=AAAA", 400),
+        (LOCATION, b"", 400),
+        (LOCATION, b"\xff" * 100, 400),
+        (LOCATION, b" " * 5000, 413),
+    ],
+)
+def test_others_are_turned_away(path: str, content: bytes, status: int) -> None:
+    service = server()
+    assert ask(service, "POST", path, content).status_code == status
+    assert service.history_json()[0]["reply"].startswith(str(status))
+
+
+def test_without_an_offer_there_is_nothing_to_find() -> None:
+    service = server(offers=False)
+    assert ask(service, "POST", LOCATION, encode_location_request(KEYS["ZPR000001"])).status_code == 404
+    assert ask(service, "GET", IMAGE).status_code == 404
+
+
+def test_only_the_offered_version_is_there() -> None:
+    service = server()
+    assert ask(service, "GET", "/firmware/ZPR000001/5.3.0.3.bin").status_code == 404
+    assert ask(service, "GET", "/firmware/ZPR000001/5.4.0.0.bin.torrent").status_code == 404
+    assert ask(service, "GET", LOCATION).status_code == 405
+
+
+def test_the_image_comes_in_ranges_that_fit_the_signed_manifest() -> None:
+    service = server()
+    manifest_bytes, signature = (ask(service, "GET", IMAGE + suffix).content for suffix in (".manifest", ".sig"))
+    manifest = verify(manifest_bytes, signature, PUBLIC)
+    spans = []
+    for index in range(3):
+        first = index * 65_536
+        reply = ask(service, "GET", IMAGE, Range=f"bytes={first}-{first + 65_535}")
+        assert reply.status_code == 206
+        assert reply.headers["X-Total-Content-Length"] == str(SIZE)
+        check_block(manifest, index, reply.content)
+        spans.append(reply.headers["Content-Range"])
+    assert spans == [
+        f"bytes {first}-{last}/{SIZE}" for first, last in ((0, 65535), (65536, 131071), (131072, SIZE - 1))
+    ]
+
+
+def test_without_a_range_the_whole_image_comes() -> None:
+    reply = ask(server(), "GET", IMAGE)
+    assert (reply.status_code, reply.content) == (200, build_image("5.4.0.0", SIZE).image)
+    assert "Content-Range" not in reply.headers
+
+
+def test_a_range_behind_the_end_is_not_satisfiable() -> None:
+    reply = ask(server(), "GET", IMAGE, Range=f"bytes={SIZE}-")
+    assert reply.status_code == 416
+    assert reply.headers["Content-Range"] == f"bytes */{SIZE}"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("bytes=0-9", range(10)),
+        ("bytes=90-", range(90, 100)),
+        ("bytes=90-500", range(90, 100)),
+        ("bytes=-30", range(70, 100)),
+        ("bytes=-300", range(100)),
+        ("bytes=99-99", range(99, 100)),
+        ("bytes=100-100", None),
+        ("bytes=-0", None),
+        ("", range(100)),
+        ("bytes=-", range(100)),
+        ("bytes=9-1", range(100)),
+        ("bytes=0-1,5-6", range(100)),
+        ("lines=0-1", range(100)),
+    ],
+)
+def test_ranges_follow_rfc_9110(header: str, expected: range | None) -> None:
+    assert parse_range(header, 100) == expected
+
+
+@given(st.text(max_size=40) | st.from_regex(r"bytes=\d*-\d*"), st.integers(1, 10_000))
+def test_any_range_header_stays_inside_the_image(header: str, total: int) -> None:
+    span = parse_range(header, total)
+    assert span is None or (0 <= span.start < span.stop <= total and span.step == 1)
+
+
+def test_each_fault_spoils_one_thing_and_only_for_its_charger() -> None:
+    service = server()
+    good = {path: ask(service, "GET", path).content for path in (IMAGE, IMAGE + ".manifest", IMAGE + ".sig")}
+    for fault in (WrongSigner, Unsigned, Altered, Truncated):
+        undo = service.inject(fault(who="ZPR000001"))
+        spoiled = {path for path, content in good.items() if ask(service, "GET", path).content != content}
+        assert spoiled == {IMAGE if fault in (Altered, Truncated) else IMAGE + ".sig"}
+        other = {path: ask(service, "GET", path.replace("ZPR000001", "ZPR000002")).content for path in good}
+        assert other == good
+        undo()
+
+
+def test_wrong_signer_and_altered_do_what_they_say() -> None:
+    service = server()
+    service.inject(WrongSigner())
+    service.inject(Altered())
+    data, signature = (ask(service, "GET", IMAGE + suffix).content for suffix in (".manifest", ".sig"))
+    with pytest.raises(FirmwareError) as caught:
+        verify(data, signature, PUBLIC)
+    assert caught.value.reason is UpdateReason.BAD_SIGNATURE
+    image, good = ask(service, "GET", IMAGE).content, build_image("5.4.0.0", SIZE).image
+    assert [at for at in range(SIZE) if image[at] != good[at]] == [SIZE // 2]
+
+
+def test_unavailable_counts_and_goes_away() -> None:
+    service = server()
+    service.inject(Unavailable(count=2))
+    assert [ask(service, "GET", IMAGE + ".sig").status_code for _ in range(3)] == [503, 503, 200]
+
+
+def test_the_history_tells_who_asked_what_but_no_key() -> None:
+    service = server()
+    body = encode_location_request(KEYS["ZPR000001"])
+    ask(service, "POST", LOCATION, body)
+    ask(service, "GET", IMAGE, Range="bytes=0-9")
+    first, second = service.history_json()
+    assert (first["sender"], first["request"]) == ("10.20.16.1:50000", f"POST {LOCATION}")
+    assert (second["reply"], second["data"]) == ("206 10 bytes", {"serial": "ZPR000001", "range": "bytes=0-9"})
+    assert base64.b64encode(KEYS["ZPR000001"]).decode() not in str(service.history_json())
+
+
+def test_the_same_version_is_always_the_same_image() -> None:
+    first = build_image("5.4.0.0", SIZE)
+    build_image.cache_clear()
+    assert build_image("5.4.0.0", SIZE) == first
+    assert build_image("5.4.0.1", SIZE).image != first.image
+    assert decode_manifest(first.manifest).size_bytes == len(first.image) == SIZE
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "named"),
+    [("new", {}, "firmware new"), ("5.4", {"signer": "nobody"}, "nobody"), ("5.4", {"size_bytes": 0}, "5.4")],
+)
+def test_an_offer_that_cannot_be_is_refused(version: str, options: dict[str, object], named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        server().offer(version, **options)  # type: ignore[arg-type]
