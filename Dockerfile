@@ -31,7 +31,7 @@ COPY cloud_stub/ cloud_stub/
 COPY certs/*.py certs/py.typed certs/
 RUN /opt/emulator/bin/pip install --quiet . && useradd --system --create-home --home-dir /var/lib/emulator emulator
 ENV PATH=/opt/emulator/bin:$PATH PYTHONUNBUFFERED=1 ZAPTEC_CERTS=/var/lib/emulator/certs
-RUN install -d -o emulator -g emulator "$ZAPTEC_CERTS" /var/lib/emulator/state
+RUN install -d -o emulator -g emulator "$ZAPTEC_CERTS" /var/lib/emulator/state /var/lib/emulator/state/certs
 WORKDIR /var/lib/emulator
 
 

@@ -42,7 +42,6 @@ def watched(
     wanted: str = "device.online",
     part: Part = BOOT,
     terminal: bool = False,
-    width: int = 80,
     real_time: bool = False,
 ) -> tuple[Verdict, str]:
     """Play before a console and return the verdict and all that was printed."""

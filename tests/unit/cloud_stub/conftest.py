@@ -30,8 +30,6 @@ from emulator.wire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq, PingR
 
 EPOCH = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 SERIAL = "ZPR000001"
-EVENTS = f"devices/{SERIAL}/messages/events/$.ct=application%2Fjson&ri=default"
-FILTERS = ("$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#")
 
 P = TypeVar("P", bound=Packet)
 
@@ -78,6 +76,10 @@ class Device:
 
     def abort(self) -> None:
         self._stream.abort()
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._stream.unsent_bytes
 
     def pause(self) -> None:
         self._stream.pause_reading()
@@ -185,8 +187,3 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> CertsDir:
 def hub(certs: CertsDir) -> HubLab:
     """A hub with default rules."""
     return HubLab(certs)
-
-
-def telemetry(packet_id: int, payload: bytes = b"{}", **changes: Any) -> Publish:
-    """A QoS 1 message of the device."""
-    return replace(Publish(EVENTS, payload, qos=1, packet_id=packet_id), **changes)

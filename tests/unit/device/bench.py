@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import httpx
-import pytest
 
 from emulator.boot.sequence import BootReport
 from emulator.boot.state import Boot
@@ -96,24 +95,26 @@ class FakeHub:
 class Bench:
     """The charger and everything around it. `hubs` are its sessions, `sent` what all of them got."""
 
-    charger: Charger
     rtc: Rtc
     flash: MemoryFlash
     trace: Recorder
-    sent: list[Sent]
+    charger: Charger = field(init=False)
+    sent: list[Sent] = field(default_factory=list)
     hubs: list[FakeHub] = field(default_factory=list)
     starts: list[str] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     update_result: Installed | Rejected = field(default_factory=lambda: Installed("5.4.0.0"))
-    reachable: bool = True
-    """The next connections succeed."""
+    reachable: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is set, connections succeed; at first it is."""
+
+    def __post_init__(self) -> None:
+        self.reachable.set()
 
     async def run(self, boot: Boot, report: BootReport, *, start: str) -> None:
         """Stands where the boot stages are."""
         self.starts.append(start)
         await asyncio.sleep(BOOT_S)
-        while not self.reachable:
-            await asyncio.sleep(1)
+        await self.reachable.wait()
         boot.env.rtc.set(TRUE_TIME + timedelta(seconds=asyncio.get_running_loop().time()), source="test")
         self.keys.append(boot.login.key)
         boot.hub = FakeHub(self.sent)
@@ -151,40 +152,32 @@ class Bench:
 
 
 Story = Callable[[Bench], Awaitable[None]]
-Play = Callable[..., Bench]
 
 
-def _spec(changes: dict[str, Any]) -> Spec:
-    profile = load_profile().with_changes({"hub.installation_id": INSTALLATION, **changes})
-    return Spec(SERIAL, b"k" * 32, profile, roots_pem="", firmware_key_pem="")
-
-
-async def _tell(story: Story, changes: dict[str, Any], flash: MemoryFlash, results: list[Bench]) -> None:
+def _bench(changes: dict[str, Any], flash: MemoryFlash) -> Bench:
     loop, recorder = asyncio.get_running_loop(), Recorder()
-    spec = _spec(changes)
-    rtc = Rtc(loop.time, built_at=spec.profile.firmware.built_at)
+    profile = load_profile().with_changes({"hub.installation_id": INSTALLATION, **changes})
+    spec = Spec(SERIAL, b"k" * 32, profile, roots_pem="", firmware_key_pem="")
+    rtc = Rtc(loop.time, built_at=profile.firmware.built_at)
     trace = Trace(SERIAL, [recorder], loop.time, lambda: rtc.now() if rtc.trusted else None)
     env = Env(SimNet(Random(1)).host(SERIAL), rtc, flash, trace, "1")
-    bench = Bench.__new__(Bench)
-    charger = Charger(spec, env, sequence=bench, update=bench.update)
-    bench.__init__(charger, rtc, flash, recorder, [])  # type: ignore[misc]
-    results.append(bench)
+    bench = Bench(rtc, flash, recorder)
+    bench.charger = Charger(spec, env, sequence=bench, update=bench.update)
+    return bench
+
+
+async def _tell(story: Story, changes: dict[str, Any], flash: MemoryFlash) -> Bench:
+    bench = _bench(changes, flash)
     async with asyncio.TaskGroup() as group:
-        running = group.create_task(charger.run())
+        running = group.create_task(bench.charger.run())
         try:
             await story(bench)
         finally:
             running.cancel()
+    return bench
 
 
-@pytest.fixture
-def play() -> Play:
+def play(story: Story, changes: dict[str, Any] | None = None, flash: MemoryFlash | None = None) -> Bench:
     """Run a story from power-on, in virtual time; returns the bench for a last look."""
-
-    def run(story: Story, changes: dict[str, Any] | None = None, flash: MemoryFlash | None = None) -> Bench:
-        results: list[Bench] = []
-        with asyncio.Runner(loop_factory=SimLoop) as runner:
-            runner.run(_tell(story, changes or {}, flash or MemoryFlash(), results))
-        return results[0]
-
-    return run
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
+        return runner.run(_tell(story, changes or {}, flash or MemoryFlash()))

@@ -1,0 +1,233 @@
+import asyncio
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from cloud_stub.bus import Delivery, LocalBus
+from cloud_stub.control import FAULTS_MAX, Control
+from cloud_stub.methods import MethodError, MethodFault, MethodResult
+from cloud_stub.ntp import NtpServer
+from cloud_stub.registry import Registry, derived_keys
+from cloud_stub.store import Observed, Store
+from emulator.errors import UsageError
+from emulator.faults import Undo, fault_from
+from emulator.wire.address import Address
+from emulator.wire.messages import CompletedSession
+
+NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
+SERIAL = "ZPR000001"
+
+
+class Portal:
+    """A control API over real collaborators; commands go to `answer`."""
+
+    def __init__(self) -> None:
+        self.registry = Registry(derived_keys(b"s" * 32))
+        self.store = Store()
+        self.bus = LocalBus()
+        self.ntp = NtpServer(rng=Random(1), utc=lambda: NOON, now=lambda: 0.0)
+        self.offers: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str, Any, float]] = []
+        self.answer: MethodResult | Exception = MethodResult(200, None)
+        self.control = Control(
+            services={"ntp": [self.ntp]},
+            registry=self.registry,
+            store=self.store,
+            bus=self.bus,
+            invoke=self._invoke,
+            inject=self._inject,
+            offer=self._offer,
+            pages={"/ready": lambda: {"ready": True}},
+        )
+
+    async def _invoke(self, device_id: str, name: str, payload: Any, timeout_s: float) -> MethodResult:
+        self.calls.append((device_id, name, payload, timeout_s))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def _inject(self, data: Mapping[str, Any]) -> Undo:
+        return self.ntp.inject(fault_from(data, {fault.kind: fault for fault in NtpServer.FAULTS}))
+
+    def _offer(self, version: str, signer: str) -> None:
+        if signer not in ("firmware", "foreign"):
+            raise UsageError(f"signer {signer}: no such signer")
+        self.offers.append((version, signer))
+
+    def run(self, story: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+        async def main() -> None:
+            await self.bus.start()
+            transport = httpx.ASGITransport(app=self.control.app())
+            async with httpx.AsyncClient(transport=transport, base_url="http://control") as client:
+                await story(client)
+
+        asyncio.run(main())
+
+
+@pytest.fixture
+def portal() -> Portal:
+    return Portal()
+
+
+async def expect(client: httpx.AsyncClient, status: int, method: str, path: str, body: Any = None) -> Any:
+    response = await client.request(method, path, json=body) if body is not None else await client.request(method, path)
+    assert response.status_code == status, response.text
+    answer = response.json()
+    if status >= 400:
+        assert isinstance(answer["error"], str) and "\n" not in answer["error"] and answer["error"]
+    return answer
+
+
+def test_production_makes_one_or_many_and_can_be_repeated(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        (one,) = (await expect(client, 201, "POST", "/devices", {"serial": SERIAL}))["devices"]
+        assert one["serial"] == SERIAL and len(b64decode(one["key"])) == 32
+        many = (await expect(client, 201, "POST", "/devices", {"count": 3, "prefix": "ZPR"}))["devices"]
+        assert [device["serial"] for device in many] == ["ZPR000001", "ZPR000002", "ZPR000003"] and many[0] == one
+        listed = await expect(client, 200, "GET", "/devices")
+        assert listed["devices"][0] == {"serial": SERIAL, "online": False} and len(listed["devices"]) == 3
+
+    portal.run(story)
+
+
+def test_a_device_shows_its_state_and_no_key(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        device = portal.registry.produce(SERIAL)
+        state = portal.store.device(SERIAL)
+        state.online = True
+        state.observe(710, Observed("3", NOON))
+        state.complete(CompletedSession("a", 1.5, NOON, NOON, True, False, "", "OCMF|{}"))
+        shown = await expect(client, 200, "GET", f"/devices/{SERIAL}")
+        assert shown["online"] and shown["observations"] == {"710": {"value": "3", "at": "2026-06-01T12:00:00+00:00"}}
+        assert shown["sessions"][0]["energy_kwh"] == 1.5 and shown["twin"]["desired_version"] == 1
+        assert "key" not in str(shown).lower() and device.primary_key.hex() not in str(shown)
+
+    portal.run(story)
+
+
+def test_a_method_is_called_and_the_answer_passed_on(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        portal.registry.produce(SERIAL)
+        path = f"/devices/{SERIAL}/methods/501"
+        portal.answer = MethodResult(400, {"why": "no car"})
+        assert await expect(client, 200, "POST", path, {"payload": ["16", "4"], "timeout_s": 5}) == {
+            "status": 400,
+            "payload": {"why": "no car"},
+        }
+        await expect(client, 200, "POST", path)
+        assert portal.calls == [(SERIAL, "501", ["16", "4"], 5.0), (SERIAL, "501", None, 30.0)]
+        portal.answer = MethodError(MethodFault.NOT_ONLINE, SERIAL)
+        assert (await expect(client, 503, "POST", path))["code"] == 404103
+        portal.answer = MethodError(MethodFault.BAD_ARGUMENT, SERIAL)
+        await expect(client, 400, "POST", path)
+
+    portal.run(story)
+
+
+def test_desired_properties_go_to_the_bus(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        portal.registry.produce(SERIAL)
+        got: list[Delivery] = []
+        await portal.bus.subscribe("hub/+/desired", got.append)
+        await expect(client, 202, "PUT", f"/devices/{SERIAL}/desired", {"Settings": {"511": "10"}})
+        assert [(item.topic, item.payload) for item in got] == [
+            (f"hub/{SERIAL}/desired", b'{"Settings": {"511": "10"}}')
+        ]
+        await expect(client, 400, "PUT", f"/devices/{SERIAL}/desired", [1])
+        await portal.bus.stop()
+        await expect(client, 503, "PUT", f"/devices/{SERIAL}/desired", {"a": 1})
+
+    portal.run(story)
+
+
+def test_history_is_shown_and_cleared(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        portal.ntp.record(Address("10.0.0.1", 123), "query", "reply", stratum=1)
+        history = (await expect(client, 200, "GET", "/history/ntp"))["history"]
+        assert history[0]["request"] == "query" and history[0]["data"] == {"stratum": 1}
+        assert (await expect(client, 200, "DELETE", "/history/ntp"))["history"] == history
+        assert (await expect(client, 200, "GET", "/history/ntp"))["history"] == []
+
+    portal.run(story)
+
+
+def test_faults_are_injected_listed_and_healed(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        fault = {"kind": "ntp.silence"}
+        number = (await expect(client, 201, "POST", "/faults", fault))["id"]
+        assert (await expect(client, 200, "GET", "/faults"))["faults"] == [{"id": number, "fault": fault}]
+        assert len(portal.ntp.faults.active()) == 1
+        await expect(client, 200, "DELETE", f"/faults/{number}")
+        assert portal.ntp.faults.active() == []
+        await expect(client, 404, "DELETE", f"/faults/{number}")
+
+    portal.run(story)
+
+
+def test_the_number_of_faults_is_limited(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        for _ in range(FAULTS_MAX):
+            await expect(client, 201, "POST", "/faults", {"kind": "ntp.silence"})
+        error = await expect(client, 400, "POST", "/faults", {"kind": "ntp.silence"})
+        assert str(FAULTS_MAX) in error["error"]
+
+    portal.run(story)
+
+
+def test_firmware_is_offered(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        await expect(client, 200, "POST", "/firmware", {"version": "5.4.0.0"})
+        await expect(client, 200, "POST", "/firmware", {"version": "5.5.0.0", "signer": "foreign"})
+        assert portal.offers == [("5.4.0.0", "firmware"), ("5.5.0.0", "foreign")]
+        await expect(client, 400, "POST", "/firmware", {"version": "5.5.0.0", "signer": "me"})
+
+    portal.run(story)
+
+
+def test_further_pages_are_served(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        assert await expect(client, 200, "GET", "/ready") == {"ready": True}
+
+    portal.run(story)
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "body", "words"),
+    [
+        (404, "GET", "/nowhere", None, "Not Found"),
+        (405, "DELETE", "/devices", None, "Method Not Allowed"),
+        (404, "GET", "/devices/ZPR9", None, "device ZPR9: no such device"),
+        (404, "POST", "/devices/ZPR9/methods/501", None, "ZPR9"),
+        (404, "PUT", "/devices/ZPR9/desired", {}, "ZPR9"),
+        (404, "GET", "/history/smtp", None, "service smtp: no such service; there are ntp"),
+        (400, "POST", "/devices", {}, "either serial or count"),
+        (400, "POST", "/devices", {"serial": "a", "count": 1}, "either serial or count"),
+        (400, "POST", "/devices", {"count": 0}, "body: count"),
+        (400, "POST", "/devices", {"count": "3"}, "body: count"),
+        (400, "POST", "/devices", {"colour": "red"}, "body: colour"),
+        (400, "POST", "/devices", {"serial": "a b"}, "device id 'a b'"),
+        (400, "POST", "/devices", [], "body: object"),
+        (400, "POST", "/faults", {"kind": "ntp.what"}, "ntp.what"),
+        (400, "POST", "/faults", [], "JSON object"),
+        (400, "POST", "/firmware", {"version": ""}, "body: version"),
+    ],
+)
+def test_bad_input_gets_one_line(portal: Portal, status: int, method: str, path: str, body: Any, words: str) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        assert words in (await expect(client, status, method, path, body))["error"]
+
+    portal.run(story)
+
+
+def test_bodies_that_are_no_json_or_too_large(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        for content, status in ((b"{", 400), (b"\xff", 400), (b"[" * 100_000, 400), (b" " * (2 << 20), 413)):
+            response = await client.post("/faults", content=content)
+            assert response.status_code == status and response.json()["error"]
+
+    portal.run(story)
