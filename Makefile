@@ -30,13 +30,13 @@ lint:
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m mypy
-	@.venv/bin/lint-imports
+	@.venv/bin/lint-imports --no-logo
 
 ## make bench           measures, and writes bench/out/report.json and bench/out/report.html
 bench:
 	@$(SETUP) dev,bench
 	@tools/apt-install $$($(VENV_PYTHON) -m tests.requirements mosquitto openssl)
-	@$(VENV_PYTHON) -m bench $(ARGS)
+	@$(VENV_PYTHON) -m tests.bench $(ARGS)
 
 ## make clean           removes everything that these targets have made
 clean:

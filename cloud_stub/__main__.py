@@ -1,6 +1,7 @@
 """``python -m cloud_stub``: commands of the cloud in a box."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,10 +9,12 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
-from emulator.errors import UsageError
+from emulator.errors import EmulatorError, UsageError
 from emulator.net.api import Address
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+BAD_USAGE, INTERRUPTED = 2, 130
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback()
@@ -47,14 +50,29 @@ def _address(text: str | None) -> Address | None:
 
 
 def main() -> None:
-    """Console script: exit status 2 and one line for bad usage, 130 after Ctrl-C."""
+    """Console script: exit status 2 and one line for bad usage or a start that fails, 130 when stopped before ready."""
+    _fill_standard_streams()
     try:
-        app()
-    except UsageError as error:
-        print(f"cloud_stub: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        status = app(sys.argv[1:] or ["--help"], prog_name="cloud_stub", standalone_mode=False)
+    except typer.TyperException as error:
+        sys.exit(_refuse(error.format_message()))
+    except EmulatorError as error:
+        sys.exit(_refuse(str(error)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit(INTERRUPTED)
+    sys.exit(status)
+
+
+def _fill_standard_streams() -> None:
+    """Put /dev/null where standard input, output or errors are closed: libuv aborts on a socket with such a number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _refuse(message: str) -> int:
+    print(f"cloud_stub: {' '.join(message.split())}", file=sys.stderr)
+    return BAD_USAGE
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ async def backbone(choice: BusChoice, *, broker: Address | None = None) -> Backb
     try:
         address = await process.start()
     except BaseException:
+        await process.stop()
         shutil.rmtree(directory, ignore_errors=True)
         raise
     return Backbone(MosquittoBus(address), address, process, directory)

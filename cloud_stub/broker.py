@@ -20,6 +20,7 @@ CONFIGURATION = """\
 listener {port} {host}
 allow_anonymous true
 persistence false
+set_tcp_nodelay true
 connection_messages false
 max_inflight_messages 1000
 max_queued_messages 100000
@@ -32,19 +33,19 @@ user {user}
 """
 
 
-def mosquitto_binary() -> str:
+def mosquitto_binary(program: str = "mosquitto") -> str:
     """Path of the broker binary; Debian keeps it out of users' PATH. UsageError when there is none."""
     for path in (None, "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"):
-        found = shutil.which("mosquitto", path=path)
+        found = shutil.which(program, path=path)
         if found:
             return found
-    raise UsageError("mosquitto: no such program; install the package mosquitto, or choose the local bus")
+    raise UsageError(f"{program}: no such program; install the package mosquitto, or choose the local bus")
 
 
 class MosquittoProcess:
     """A Mosquitto of our own on a free loopback port. It ends with us."""
 
-    def __init__(self, directory: Path, *, binary: str | None = None) -> None:
+    def __init__(self, directory: Path, *, binary: str = "mosquitto") -> None:
         self._directory = directory
         self._binary = binary
         self._process: asyncio.subprocess.Process | None = None
@@ -56,9 +57,14 @@ class MosquittoProcess:
         self.died: asyncio.Future[str] | None = None
         """Done, with the reason, when the broker ends without `stop`."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid if self._process is not None else None
+
     async def start(self) -> Address:
         """Start the broker and wait until it accepts. UsageError: no binary; BusError: it does not come up."""
-        binary = self._binary or mosquitto_binary()
+        binary = mosquitto_binary(self._binary)
         known = self.address
         for _ in range(1 if known else PORT_TRIES):
             address = known or Address(LOOPBACK, await _free_port())
@@ -96,6 +102,7 @@ class MosquittoProcess:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is for us; we end the broker after its clients
             )
         except OSError as error:
             raise UsageError(f"mosquitto: {binary}: {error.strerror}") from None
@@ -104,14 +111,16 @@ class MosquittoProcess:
         ready: asyncio.Future[bool] = loop.create_future()
         self._process = process
         self._watcher = loop.create_task(self._watch(process, ready, self.died), name="mosquitto watch")
+        runs = False
         try:
             async with asyncio.timeout(START_S):
-                if await ready:
-                    return True
+                runs = await ready
         except TimeoutError:
             self._log.append(f"not ready after {START_S} s")
-        await self.stop()
-        return False
+        finally:
+            if not runs:
+                await self.stop()
+        return runs
 
     async def _watch(
         self, process: asyncio.subprocess.Process, ready: "asyncio.Future[bool]", died: "asyncio.Future[str]"

@@ -114,7 +114,11 @@ _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uff
 
 def clean(properties: Properties) -> Properties:
     """The same properties with characters that MQTT forbids in text percent-encoded, so that no message is poison."""
-    return tuple((_FORBIDDEN.sub(_escape, name), _FORBIDDEN.sub(_escape, value)) for name, value in properties)
+    return tuple((_clean(name), _clean(value)) for name, value in properties)
+
+
+def _clean(text: str) -> str:
+    return text if text.isprintable() else _FORBIDDEN.sub(_escape, text)
 
 
 def _escape(match: re.Match[str]) -> str:

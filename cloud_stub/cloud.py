@@ -6,6 +6,7 @@ from datetime import timedelta
 from hmac import compare_digest
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from certs.layout import CertsDir
 from cloud_stub.bus import Bus
@@ -20,7 +21,7 @@ from cloud_stub.methods import Methods
 from cloud_stub.ntp import NtpServer
 from cloud_stub.registry import Registry, derived_keys
 from cloud_stub.service import Service
-from cloud_stub.store import Store
+from cloud_stub.store import DEFAULT_SETTINGS, Store
 from cloud_stub.topology import Topology
 from cloud_stub.zapcloud import ZapCloud
 from emulator.clock import Utc
@@ -62,11 +63,10 @@ class Cloud:
         self._parts = parts
         self._bus = parts.bus
         self.registry = Registry(derived_keys(parts.secret))
-        self.store = Store()
+        installation = str(UUID(bytes=parts.rng("installation").randbytes(16), version=4))
+        self.store = Store({**DEFAULT_SETTINGS, "800": installation})
         self.methods = Methods(parts.bus)
-        self.zapcloud = ZapCloud(
-            bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud")
-        )
+        self.zapcloud = ZapCloud(bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud"))
         self.endpoint = self._endpoint()
         self.firmware = self._firmware()
         self._machines = self._site() + [(self.endpoint, "hub", parts.topology.hub)]

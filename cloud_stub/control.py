@@ -115,7 +115,7 @@ class Control:
             BusError: lambda request, error: _error(503, str(error)),
             HTTPException: lambda request, error: _error(error.status_code, str(error.detail)),
         }
-        return Starlette(routes=routes, exception_handlers=handlers, max_body_size=BODY_BYTES_MAX)
+        return Starlette(routes=routes, exception_handlers=handlers)
 
     # Devices
 
@@ -224,7 +224,11 @@ def _page(page: Page) -> Callable[[Request], Any]:
 
 
 async def _json(request: Request) -> Any:
-    body = await request.body()
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise HTTPException(413, f"body: over {BODY_BYTES_MAX} bytes")
     try:
         return json.loads(body or b"{}")
     except (ValueError, RecursionError):

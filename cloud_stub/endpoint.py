@@ -229,6 +229,11 @@ class Endpoint(Service):
 
     # What sessions ask
 
+    @property
+    def congested(self) -> bool:
+        """Part of SessionOwner."""
+        return self._bus.congested
+
     def message(
         self, device_id: str, message: D2C, publish: Publish | Will, *, will: bool = False
     ) -> "asyncio.Future[None]":

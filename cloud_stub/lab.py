@@ -40,6 +40,22 @@ KEY_BYTES = 32
 SITE_FAULTS = {fault.kind: fault for fault in (*link.FAULTS, *site.FAULTS)}
 
 
+class _LinkStrike:
+    """A link fault on all links that it is about, those of chargers yet to come included."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+        self._undos: list[Undo] = []
+
+    def hit(self, serial: str, charger_link: Link) -> None:
+        if isinstance(self._fault, LinkFault) and self._fault.who in ("*", serial):
+            self._undos.append(charger_link.inject(self._fault))
+
+    def heal(self) -> None:
+        while self._undos:
+            self._undos.pop()()
+
+
 class LabWorld:
     """A site and a cloud around chargers. Subclasses say on which network and by which clock."""
 
@@ -51,13 +67,15 @@ class LabWorld:
         self._certs = ensure(options.certs_dir or default_dir())
         self._profile = load_profile()
         self._links: dict[str, Link] = {}
+        self._link_strikes: list[_LinkStrike] = []
         self._cloud: Cloud | None = None
-        self._firewall = Firewall()
 
     async def start(self) -> None:
         """Build the network and start every service."""
         topology, bus = await self._build()
-        self._firewall = Firewall(names={name: ips[0] for name, ips in topology.zone(self._profile.network).items()})
+        now = asyncio.get_running_loop().time
+        names = {name: addresses[0] for name, addresses in topology.zone(self._profile.network).items()}
+        self._firewall = Firewall(self._rng("firewall"), now, names)
         parts = CloudParts(
             certs=self._certs,
             profile=self._profile,
@@ -66,7 +84,7 @@ class LabWorld:
             secret=sha256(f"production/{self._options.seed}".encode()).digest(),
             seed=str(self._options.seed),
             utc=self._utc(),
-            now=asyncio.get_running_loop().time,
+            now=now,
         )
         self._cloud = Cloud(parts)
         await self._cloud.start(self._service_host)
@@ -128,21 +146,27 @@ class LabWorld:
         raise NotImplementedError
 
     def _shaped(self, serial: str) -> Host:
-        rng = Random(f"{self._options.seed}/{serial}/link")  # noqa: S311 - repeatable, no secret
-        self._links[serial] = Link(link.LAN, rng)
-        host = ShapedHost(self._charger_host(serial), firewall=self._firewall, link=self._links[serial])
-        return host
+        now = asyncio.get_running_loop().time
+        self._links[serial] = Link(link.LAN, self._rng(f"{serial}/link"), now)
+        for strike in self._link_strikes:
+            strike.hit(serial, self._links[serial])
+        return ShapedHost(self._charger_host(serial), firewall=self._firewall, link=self._links[serial])
+
+    def _rng(self, purpose: str) -> Random:
+        return Random(f"{self._options.seed}/{purpose}")  # noqa: S311 - repeatable, never for secrets
 
     def _strike_site(self, fault: Fault) -> Undo:
-        if isinstance(fault, LinkFault):
-            struck = [one for serial, one in self._links.items() if fault.who in ("*", serial)]
-            undos = [one.inject(fault) for one in struck]
-        else:
-            undos = [self._firewall.inject(fault)]
+        if isinstance(fault, site.Block):
+            return self._firewall.inject(fault)
+        strike = _LinkStrike(fault)
+        for serial, charger_link in self._links.items():
+            strike.hit(serial, charger_link)
+        self._link_strikes.append(strike)
 
         def undo() -> None:
-            for take_back in undos:
-                take_back()
+            strike.heal()
+            if strike in self._link_strikes:
+                self._link_strikes.remove(strike)
 
         return undo
 

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import math
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud_stub.broker import MosquittoProcess, mosquitto_binary
 from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Properties, Subscriptions, clean
@@ -30,11 +32,12 @@ PATIENCE_S = 30.0
 
 
 class _UserProperties(PahoProperties):
-    """PUBLISH properties that are user properties only, packed directly: paho's own packing costs 40 us a message."""
+    """PUBLISH properties that are user properties only. Packed directly: paho's own way costs some 40 us a message."""
 
     def __init__(self, pairs: Properties) -> None:
-        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        object.__setattr__(self, "_pairs", pairs)  # paho's __setattr__ accepts nothing but property names
+        # Not paho's __init__, which fills tables that only its own packing needs, nor its __setattr__, which refuses.
+        object.__setattr__(self, "packetType", PacketTypes.PUBLISH)
+        object.__setattr__(self, "_pairs", pairs)
 
     def pack(self) -> bytes:
         body = bytearray()
@@ -67,7 +70,9 @@ class _Outgoing:
 class MosquittoBus:
     """The bus over one connection to a broker. When the broker goes away it reconnects and sends again what is open.
 
-    So a message may arrive twice. Limits: `queue_max` messages open, `patience_s` of waiting for a broker that is away.
+    So a message may arrive twice. What is published here reaches the subscribers here when the broker has taken it and,
+    by MQTT 5's No Local, not a second time; what others publish comes from the broker. Limits: `queue_max` messages
+    open, and `patience_s` of waiting for a broker that is away.
     """
 
     def __init__(self, broker: Address, *, queue_max: int = QUEUE_MAX, patience_s: float = PATIENCE_S) -> None:
@@ -156,8 +161,9 @@ class MosquittoBus:
             protocol=aiomqtt.ProtocolVersion.V5,
             max_inflight_messages=WINDOW,
             queue_type=_inbox(self._received),
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
-        client.pending_calls_threshold = WINDOW
+        client.pending_calls_threshold = 2 * WINDOW  # aiomqtt logs a warning beyond that
         async with client:
             for topic_filter in self._subscriptions.filters:
                 await self._subscribe(client, topic_filter)
@@ -172,7 +178,7 @@ class MosquittoBus:
         number = self._numbers.setdefault(topic_filter, len(self._numbers) + 1)
         properties = PahoProperties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
         properties.SubscriptionIdentifier = number
-        await client.subscribe(topic_filter, qos=1, properties=properties)
+        await client.subscribe(topic_filter, options=SubscribeOptions(qos=1, noLocal=True), properties=properties)
 
     async def _pump(self, client: aiomqtt.Client) -> None:
         """Publish until the connection is lost; a fixed set of tasks, so that none is made per message."""
@@ -200,6 +206,8 @@ class MosquittoBus:
                 raise
             if not outgoing.acknowledged.done():
                 outgoing.acknowledged.set_result(None)
+            # Subscribers of our own get it now: reading it back from the broker would cost twice what publishing does.
+            asyncio.get_running_loop().call_soon(self._subscriptions.dispatch, message)
 
     def _received(self, message: aiomqtt.Message) -> None:
         delivery = Delivery(str(message.topic), message.payload, tuple(getattr(message.properties, "UserProperty", ())))

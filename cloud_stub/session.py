@@ -58,6 +58,10 @@ class SessionOwner(Protocol):
 
     rules: HubRules
 
+    @property
+    def congested(self) -> bool:
+        """The bus is behind: sessions should read no more while a message of theirs waits."""
+
     def connect_asked(self, session: "Session", connect: Connect) -> None:
         """Answer with `Session.admit` or `Session.refuse`, or not at all."""
 
@@ -277,7 +281,8 @@ class Session:
         self._regulate()
 
     def _regulate(self) -> None:
-        paused = self._write_paused or len(self._pending) >= READ_AHEAD_MAX
+        waiting = len(self._pending)
+        paused = self._write_paused or waiting >= READ_AHEAD_MAX or (waiting > 0 and self._owner.congested)
         if self.open and paused is not self._read_paused:
             self._read_paused = paused
             change: Callable[[], None] = self._stream.pause_reading if paused else self._stream.resume_reading

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import logging
 import os
 import secrets
 import signal
@@ -36,6 +37,8 @@ from emulator.profile import Profile, load_profile
 
 CONTROL_HOST = "127.0.0.1"
 POLICY = "iothubowner"
+CONTROL_STOP_S = 1
+"""How long calls of the control API that have begun may take once the cloud is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +67,32 @@ class _Running:
 
 
 async def up(options: UpOptions, say: Callable[[dict[str, Any]], None]) -> None:
-    """Run a cloud until SIGINT or SIGTERM; `say` gets the ready line. UsageError when it cannot start or its broker dies."""
+    """Run a cloud until SIGINT or SIGTERM; `say` gets the ready line.
+
+    UsageError or BusError when it cannot start, UsageError when its broker dies, CancelledError when it was told to
+    stop before it was ready. Everything is ended and removed in each case.
+    """
+    ready = asyncio.Event()
+    _cancel_on_signals()
+    try:
+        await _run(options, say, ready)
+    except asyncio.CancelledError:
+        if not ready.is_set():
+            raise
+
+
+async def _run(options: UpOptions, say: Callable[[dict[str, Any]], None], ready: asyncio.Event) -> None:
     certs = ensure(options.state / "certs" if options.state else default_dir())
     secret = _production_secret(options.state)
     async with _services(options, certs, secret) as (cloud, plan, spine, topology):
         held = _bind(options.control_port)
         with held:
             url = f"http://{CONTROL_HOST}:{held.getsockname()[1]}"
-            running = _Running(
-                cloud, plan, spine, certs, load_profile(), topology, url, _policy_key(secret)
-            )
+            running = _Running(cloud, plan, spine, certs, load_profile(), topology, url, _policy_key(secret))
             async with _control(running, held):
                 say(ready_line(running))
-                await _until_stopped(spine)
+                ready.set()
+                raise UsageError(await _end_of_broker(spine))
 
 
 def ready_line(running: _Running) -> dict[str, Any]:
@@ -168,6 +184,7 @@ async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None
     try:
         yield
     finally:
+        logging.getLogger("uvicorn.error").disabled = True  # calls that are cut off now are no errors
         server.should_exit = True
         await task
 
@@ -190,7 +207,16 @@ class _Server(uvicorn.Server):
     """uvicorn without signal handlers: the cloud has its own."""
 
     def __init__(self, app: ASGIApp) -> None:
-        super().__init__(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws="none"))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                ws="none",
+                timeout_graceful_shutdown=CONTROL_STOP_S,
+            )
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -198,18 +224,24 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _until_stopped(spine: Backbone) -> None:
-    loop = asyncio.get_running_loop()
-    stopped = asyncio.Event()
+def _cancel_on_signals() -> None:
+    """The first SIGINT or SIGTERM cancels the running task, at whatever point it is; cleaning up is not disturbed."""
+    task, stopping = asyncio.current_task(), asyncio.Event()
+    assert task is not None  # noqa: S101 - called from a task
+
+    def stop() -> None:
+        if not stopping.is_set():
+            stopping.set()
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    waiting: list[asyncio.Future[Any]] = [loop.create_task(stopped.wait())]
-    if spine.died is not None:
-        waiting.append(spine.died)
-    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    waiting[0].cancel()
-    if spine.died in done and spine.died is not None:
-        raise UsageError(spine.died.result())
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+async def _end_of_broker(spine: Backbone) -> str:
+    """Why the broker that we started has ended; without one, wait for ever."""
+    never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    return await (spine.died or never)
 
 
 def _bind(port: int) -> socket.socket:
@@ -217,6 +249,7 @@ def _bind(port: int) -> socket.socket:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind((CONTROL_HOST, port))
+        held.listen()  # from the ready line on, callers get through, even before the server accepts
     except OSError as error:
         held.close()
         raise UsageError(f"--control-port {port}: {error.strerror}") from None

@@ -138,6 +138,7 @@ class Script:
 
     async def _command(self, step: Command, number: int) -> None:
         self.waits_for = f"step {number} (command {step.id}) was not answered"
+        self._trace.emit("scenario.command", id=step.id, payload=step.payload)
         try:
             status, _ = await self._world.command(self._scenario.charger.serial, step.id, step.payload)
         except UsageError:
@@ -145,7 +146,6 @@ class Script:
         except EmulatorError as error:
             self.failures.append(f"step {number}: command {step.id} had no result: {error}")
             return
-        self._trace.emit("scenario.command", id=step.id, payload=step.payload, status=status)
         if status != step.status:
             self.failures.append(f"step {number}: command {step.id} was answered {status}, expected {step.status}")
 

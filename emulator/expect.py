@@ -19,6 +19,8 @@ class Watch:
         self._stages = list(expect.stages)
         self._events = list(expect.events)
         self._last: dict[str, str] = {}
+        self._came = ""
+        """The last of the expected stages that came, in words."""
         self.broken: list[str] = []
         """What happened and must not, in words."""
 
@@ -40,12 +42,15 @@ class Watch:
         data = event.data
         self._last[data["stage"]] = _outcome(data["stage"], data["outcome"], data.get("why"))
         if self._stages and _is_attempt(self._stages[0], data):
+            self._came = f" after {self._last[data['stage']]}"
             del self._stages[0]
 
     def _stage_in_words(self, wanted: StageWanted) -> str:
         words = _outcome(wanted.stage, wanted.outcome, wanted.why) + _values(wanted.where)
         last = self._last.get(wanted.stage)
-        return f"stage {words} did not happen; " + (f"the last was {last}" if last else "the stage was never reached")
+        return f"stage {words} did not happen{self._came}; " + (
+            f"the last was {last}" if last else "the stage was never reached"
+        )
 
 
 def check_history(wanted: HistoryWanted, history: History) -> str | None:

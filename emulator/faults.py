@@ -56,12 +56,17 @@ class FaultSet:
         self._active.clear()
         self._strikes.clear()
 
-    def strikes(self, cls: type[F], who: str = "*") -> F | None:
-        """The first active fault of this class that hits `who` now; its count and probability are applied."""
+    def strikes(self, cls: type[F], who: str = "*", when: Callable[[F], bool] = lambda fault: True) -> F | None:
+        """The first active fault of this class that hits `who` now; its count and probability are applied.
+
+        `when` tells whether a fault is about what is going on at all.
+        """
+        if not self._active:
+            return None
         for key, (fault, end) in list(self._active.items()):
             if self._now() >= end:
                 self._drop(key)
-            elif isinstance(fault, cls) and fault.who in ("*", who) and self._hit(key, fault):
+            elif isinstance(fault, cls) and fault.who in ("*", who) and when(fault) and self._hit(key, fault):
                 return fault
         return None
 

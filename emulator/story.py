@@ -55,7 +55,7 @@ class Story:
     """Follows one charger's events and keeps what a summary needs; at most `ROWS_MAX` rows, the oldest go first."""
 
     def __init__(self, charger: str) -> None:
-        self._charger = charger
+        self.charger = charger
         self.boot = 0
         self.rows: deque[StageRow] = deque(maxlen=ROWS_MAX)
         self.resolver: list[str | None] = []
@@ -80,7 +80,7 @@ class Story:
 
     def see(self, event: TraceEvent) -> None:
         """Take one event into account."""
-        if event.who != self._charger:
+        if event.who != self.charger:
             return
         family, _, name = event.name.partition(".")
         if family == "boot" and "outcome" in event.data:

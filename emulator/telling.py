@@ -53,7 +53,7 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
     "scenario.command": (
         Tone.ACT,
         "cloud command",
-        lambda data: f"{data['id']} {'' if data['payload'] is None else data['payload']} -> {data['status']}",
+        lambda data: f"{data['id']}" if data["payload"] is None else f"{data['id']} {data['payload']}",
     ),
     "scenario.offer_firmware": (
         Tone.ACT,
@@ -69,6 +69,7 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
     "device.online": (Tone.GOOD, "online", lambda data: ""),
     "device.offline": (Tone.BAD, "offline", lambda data: data["why"]),
     "device.charging": (Tone.PLAIN, "charge", lambda data: f"{data['before']} -> {data['state']}"),
+    "device.command": (Tone.PLAIN, "command obeyed", lambda data: f"{data['id']} -> {data['status']}"),
     "device.reboot": (Tone.PLAIN, "reboot", lambda data: f"in {data['after_s']:g} s, because of {data['reason']}"),
     "device.settings": (Tone.PLAIN, "new settings", lambda data: ", ".join(map(str, data["changed"]))),
     "device.stalled": (Tone.BAD, "hub does not answer", lambda data: ""),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from rich.console import Console, Group, OverflowMethod, RenderableType
+from rich.console import Console, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -15,7 +15,7 @@ from emulator.acts import Playable
 from emulator.clock import SimLoop
 from emulator.scenario import Scenario
 from emulator.story import Story
-from emulator.summary import facts_table, stage_table, verdict_text
+from emulator.summary import fact_rows, facts_table, stage_table, verdict_text
 from emulator.telling import MARKS, STAGE_TONES, TONE_STYLES, Line, Tone, led_of, tell
 from emulator.trace import TraceEvent
 from emulator.verdict import Verdict
@@ -32,18 +32,17 @@ class View:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live: Live | None = None
+        self._alive = False
+        """Show a panel."""
         self._story: Story | None = None
         self._began_s: float | None = None
 
     def opens(self, scenario: Scenario, world: World, story: Story) -> None:
-        """Print the headline and, where there is somebody to look at it, show the panel."""
+        """Print the headline."""
         self._story, self._began_s = story, None
+        self._alive = self._console.is_terminal and world.loop_factory is not SimLoop
         self._console.print(Rule(f"{scenario.name} · {world.name}", style="cyan", align="left"))
         self._console.print(Text(scenario.title, style="bold"))
-        if self._console.is_terminal and world.loop_factory is not SimLoop:
-            self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stderr=False)
-            self._live.start()
 
     def see(self, event: TraceEvent) -> None:
         """Print the event, if it is one that is told."""
@@ -55,23 +54,22 @@ class View:
             self._console.print(line_text(line), crop=self._console.is_terminal, no_wrap=True, overflow=overflow)
 
     async def follow(self, charger: Playable) -> None:
-        """Keep the panel fresh."""
-        if self._live is None or self._story is None:
+        """Show the panel and keep it fresh, where there is somebody to look at it."""
+        if not self._alive or self._story is None:
             return
-        while True:
-            self._story.read(charger.snapshot())
-            self._live.update(panel(self._story, self._console.width), refresh=True)
-            await asyncio.sleep(REFRESH_S)
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
+            while True:
+                self._story.read(charger.snapshot())
+                live.update(panel(self._story, self._console.width), refresh=True)
+                await asyncio.sleep(REFRESH_S)
 
     def closes(self, verdict: Verdict | None) -> None:
-        """Take the panel away; print the summary, if there is a verdict."""
-        if self._live is not None:
-            self._live.update("")
-            self._live.stop()
-            self._live = None
-        if verdict is not None:
-            for part in (stage_table(verdict.story), facts_table(verdict.story), verdict_text(verdict)):
-                self._console.print(part)
+        """Print the summary, or that there is none."""
+        if verdict is None:
+            self._console.print(Text("broken off", style="yellow"))
+            return
+        for part in (stage_table(verdict.story), facts_table(verdict.story), verdict_text(verdict)):
+            self._console.print(part)
 
 
 class Silent:
@@ -104,13 +102,15 @@ def panel(story: Story, width: int) -> RenderableType:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     grid.add_row(f"boot {max(story.boot, 1)}", stages_text(story))
+    for name, value in fact_rows(story):
+        grid.add_row(name, value)
     colour, meaning = led_of(story)
     style = LED_STYLES[colour.partition(",")[0]]
     grid.add_row("light", Text.assemble(("● ", style), f"{colour}: {meaning}"))
     grid.add_row("power", graph_text(story.power_w, min(GRAPH_MAX, max(width - 40, 10))))
     if story.update is not None:
         grid.add_row("update", _update_bar(story))
-    return Panel(Group(facts_table(story), grid), title="charger", title_align="left", border_style="cyan")
+    return Panel(grid, title=story.charger, title_align="left", border_style="cyan")
 
 
 def stages_text(story: Story) -> Text:

@@ -52,6 +52,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         Program("docker-compose", "docker-compose"),
         Program("ip", "iproute2"),
         Program("openssl", "openssl"),
+        Program("setpriv", "util-linux"),
     )
 }
 """What ``@pytest.mark.needs(...)`` may name."""

@@ -1,6 +1,7 @@
 """House rules that no linter knows: sizes, names, what must never be in the repository, and docstrings."""
 
 import ast
+import asyncio
 import re
 import subprocess
 from collections import defaultdict
@@ -191,8 +192,8 @@ def _is_public(name: str) -> bool:
 
 @cache
 def _declared() -> frozenset[str]:
-    """Names of the methods that some class documents, or that a port declares: said once, in one place."""
-    known = set()
+    """Names of the methods that some class documents, or that a port or asyncio declares: said once, in one place."""
+    known = {*dir(asyncio.Protocol), *dir(asyncio.DatagramProtocol)}
     for path in python_files(*PACKAGES):
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef):

@@ -9,13 +9,20 @@ from emulator.machines.dhcp import Bound
 from emulator.machines.ntp import Synced
 from emulator.net.drive import drive
 
+RETRY_S = 60.0  # RFC 2131 section 4.4.5: the shortest time between two tries of a renewal
+
 
 async def keep_lease(boot: Boot) -> None:
     """Renew and rebind (RFC 2131 section 4.4.5) until the lease is lost; then the address is gone and this returns."""
     while boot.dhcp is not None:
         client = boot.dhcp
         await _until(client.deadline())
-        socket = await boot.env.host.udp(DHCP_CLIENT_PORT, broadcast=True)
+        try:
+            socket = await boot.env.host.udp(DHCP_CLIENT_PORT, broadcast=True)
+        except NetError as error:
+            boot.env.trace.emit("lease.upkeep_failed", why=error.reason.value)
+            await asyncio.sleep(RETRY_S)
+            continue
         try:
             loop = asyncio.get_running_loop()
             result = await drive(client, socket, client.wake(loop.time()))

@@ -18,7 +18,7 @@ class Lookup:
         self._profile = profile
         self._env = env
         self._cache = Cache(profile.dns.cache_max)
-        self._rng = env.rng("dns")
+        self._asked = 0
         self.from_dhcp: frozenset[str] = frozenset()
         self._servers: tuple[Address, ...] = ()
         self.use(())
@@ -47,10 +47,12 @@ class Lookup:
     async def _ask(self, names: list[str]) -> dict[str, Resolved | Unresolved]:
         loop = asyncio.get_running_loop()
         answers: dict[str, Resolved | Unresolved] = {}
+        self._asked += 1
+        rng = self._env.rng(f"dns/{self._asked}")
         socket = await self._env.host.udp()
         try:
             for name in names:
-                resolution = Resolution(name, self._servers, self._profile.dns, self._rng)
+                resolution = Resolution(name, self._servers, self._profile.dns, rng)
                 answer = await drive(resolution, socket)
                 assert isinstance(answer, Resolved | Unresolved)  # noqa: S101 - all results a Resolution has
                 answers[name] = answer

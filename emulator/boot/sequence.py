@@ -9,7 +9,6 @@ from typing import Any
 from emulator.boot.outcome import Degraded, Failed, Outcome, Passed, Why, failed_by
 from emulator.boot.state import Boot
 from emulator.errors import NetError
-from emulator.machines.backoff import reconnect_delay_s
 
 ROWS_MAX = 500
 
@@ -77,11 +76,7 @@ class BootSequence:
             outcome = await self._attempt(stage, boot, report)
             if isinstance(outcome, Failed):
                 failures += 1
-                await asyncio.sleep(
-                    reconnect_delay_s(
-                        failures, car=boot.car_connected(), timing=boot.spec.profile.backoff, rng=boot.rng
-                    )
-                )
+                await asyncio.sleep(boot.delay_s(failures))
                 position = self._index[boot.restart_at(stage.back_to, outcome.why)]
             else:
                 position += 1

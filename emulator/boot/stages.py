@@ -31,9 +31,7 @@ async def link(boot: Boot) -> Outcome:
 async def address(boot: Boot) -> Outcome:
     """A lease by DHCP (M7)."""
     host, profile = boot.env.host, boot.spec.profile
-    client = DhcpClient(
-        mac=host.link_address, hostname=boot.spec.serial, timing=profile.dhcp, rng=boot.env.rng("dhcp")
-    )
+    client = DhcpClient(mac=host.link_address, hostname=boot.spec.serial, timing=profile.dhcp, rng=boot.env.rng("dhcp"))
     socket = await host.udp(DHCP_CLIENT_PORT, broadcast=True)
     try:
         async with asyncio.timeout(profile.dhcp.budget_s):

@@ -8,6 +8,7 @@ from emulator.boot.login import Login
 from emulator.boot.lookup import Lookup
 from emulator.boot.outcome import Why
 from emulator.env import Env, Spec
+from emulator.machines.backoff import reconnect_delay_s
 from emulator.machines.dhcp import DhcpClient
 from emulator.net.hub import HubConnection
 from emulator.slots import Slots
@@ -22,7 +23,6 @@ class Boot:
         self.env = env
         self.slots = slots
         self.login = login
-        self.rng = env.rng("backoff")
         self.lookup = Lookup(spec.profile, env)
         self.car_connected: Callable[[], bool] = lambda: False
         self.dhcp: DhcpClient | None = None
@@ -30,6 +30,7 @@ class Boot:
         self.synced_at: datetime | None = None
         """When the clock was last set by NTP, by the clock itself; None: it must be asked again."""
         self.hub: HubConnection | None = None
+        self._delays = 0
         self.notes: dict[str, Any] = {}
         """What the stage that runs now wants to see in its trace event."""
 
@@ -38,6 +39,12 @@ class Boot:
         if why is Why.NO_CARRIER or stage == "link":
             return "link"
         return stage if self.lease is not None and why is not Why.NO_ADDRESS else "address"
+
+    def delay_s(self, attempt: int) -> float:
+        """How long to wait before attempt number `attempt` (zaptec.md section 13)."""
+        self._delays += 1
+        rng = self.env.rng(f"backoff/{self._delays}")  # made when needed: 2.5 KiB each, times thousands of chargers
+        return reconnect_delay_s(attempt, car=self.car_connected(), timing=self.spec.profile.backoff, rng=rng)
 
     def take_lease(self, lease: Lease) -> None:
         """Use the address and the DNS servers of a lease."""

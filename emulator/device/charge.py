@@ -33,7 +33,7 @@ class Charge:
         self._held_at: datetime | None = None
         self.powered = False
         self.outlet = Outlet(Meter(electrical.nominal_voltage_v))
-        self.sessions = Sessions(env.flash, env.rng("session"))
+        self.sessions = Sessions(env.flash, env.rng)
         self.sessions_wait = True
         """Finished sessions may lie in flash."""
         self.machine = self._new_machine()

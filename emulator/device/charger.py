@@ -1,7 +1,6 @@
 """The charger: power, bench, and what it knows of itself; `device.life` does the talking. It never listens (M1)."""
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +47,9 @@ class Charger:
         self.settings: Settings = Settings(env.flash, spec.profile)
         self.charge: Charge = Charge(env, spec.profile.electrical, self.settings, self._changed)
         self.uplink: Uplink = Uplink(env, spec.profile.hub, Outbox(env.flash, spec.profile.telemetry.outbox_max))
-        self.boots: deque[BootReport] = deque(maxlen=LIVES_MAX)
+        self.boots: list[BootReport] = []
         """One report per power-on, reconnections included; the last one grows."""
-        self.power_ons: deque[PowerOn] = deque(maxlen=LIVES_MAX)
+        self.power_ons: list[PowerOn] = []
         self.started_by: str = "power-on"
         self.firmware: str = Slots(env.flash, spec.profile.firmware).running.version
         self._sequence = sequence
@@ -58,8 +57,7 @@ class Charger:
         self._key = spec.key
         self._life: Life | None = None
         self._scope: asyncio.Timeout | None = None
-        self._mains = asyncio.Event()
-        self._mains.set()
+        self._mains_back: asyncio.Event | None = None
         self._cuts = 0
         self._starts = 0
         self._rebooting = False
@@ -68,7 +66,8 @@ class Charger:
     async def run(self) -> None:
         """Boot, serve, reboot, for ever. Ends only by cancellation; then its link is down."""
         while True:
-            await self._mains.wait()
+            while self._mains_back is not None:
+                await self._mains_back.wait()
             await self._live()
 
     def reboot(self, reason: str, *, after_s: float = 0.0) -> bool:
@@ -83,7 +82,7 @@ class Charger:
     def cut_power(self) -> None:
         """Take the mains away. Cuts add up: each wants its `restore_power`."""
         self._cuts += 1
-        self._mains.clear()
+        self._mains_back = self._mains_back or asyncio.Event()
         if self._scope is not None and not self._scope.expired():
             self._rebooting, self.started_by = True, "power cut"
             self._scope.reschedule(asyncio.get_running_loop().time())
@@ -92,8 +91,9 @@ class Charger:
     def restore_power(self) -> None:
         """Take one `cut_power` back."""
         self._cuts -= 1
-        if self._cuts == 0:
-            self._mains.set()
+        if self._cuts == 0 and self._mains_back is not None:
+            self._mains_back.set()
+            self._mains_back = None
 
     def plug_in(self, car: Car) -> None:
         """Connect a car. UsageError: there is one already."""
@@ -222,7 +222,7 @@ class Charger:
         self._rebooting = self._update_waits = False
         self.power_ons.append(PowerOn(self.started_by, before, booted.version, booted.slot, booted.rolled_back))
         self.env.trace.emit(
-            "device.power_on", reason=self.started_by, firmware=booted.version, slot=booted.slot, number=self._starts
+            "device.power_on", reason=self.started_by, firmware=booted.version, slot=booted.slot, boot=self._starts
         )
         login = Login.of(self.spec)
         login.key = self._key
@@ -232,6 +232,7 @@ class Charger:
         now = asyncio.get_running_loop().time()
         self._life = life = Life(self, boot, now, sequence=self._sequence, update_firmware=self._update)
         self.boots.append(life.dial.report)
+        del self.boots[:-LIVES_MAX], self.power_ons[:-LIVES_MAX]
         self.charge.power_on(Identity(self.spec.serial, self.firmware))
         life.reporter.prime(self.value, self.charge.session_kwh())
         return life

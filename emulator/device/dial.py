@@ -9,7 +9,6 @@ from emulator.boot.outcome import WHY_OF_NET, Why
 from emulator.boot.sequence import BootReport
 from emulator.boot.state import Boot
 from emulator.errors import NetError
-from emulator.machines.backoff import reconnect_delay_s
 from emulator.machines.dhcp import DhcpClient
 from emulator.net.hub import HubConnection
 
@@ -65,8 +64,10 @@ class Dial:
     async def _connect(self, tasks: asyncio.TaskGroup) -> None:
         boot, start = self._boot, "link"
         if boot.hub is not None:
-            await asyncio.sleep(self._delay_s())
+            await asyncio.sleep(boot.delay_s(self._attempt))
             start = boot.restart_at("names", self.why_lost())
+        if start != "names":
+            self._forget_lease()
         await self._sequence.run(boot, self.report, start=start)
         self._keep(tasks)
         hub = boot.hub
@@ -83,18 +84,17 @@ class Dial:
             self._dialling = False
             self._wake()
 
-    def _delay_s(self) -> float:
-        boot = self._boot
-        return reconnect_delay_s(
-            self._attempt, car=boot.car_connected(), timing=boot.spec.profile.backoff, rng=boot.rng
-        )
-
     def _keep(self, tasks: asyncio.TaskGroup) -> None:
         """Watch over clock and lease; a lease by a new DHCP client takes a new keeper."""
         if self._time_keeper is None:
             self._time_keeper = tasks.create_task(keep_time(self._boot))
         if self._leased is not self._boot.dhcp:
-            if self._lease_keeper is not None:
-                self._lease_keeper.cancel()
+            self._forget_lease()
             self._leased = self._boot.dhcp
             self._lease_keeper = tasks.create_task(keep_lease(self._boot))
+
+    def _forget_lease(self) -> None:
+        """A new lease is on its way: the old one's keeper must not hold the DHCP port."""
+        if self._lease_keeper is not None:
+            self._lease_keeper.cancel()
+        self._lease_keeper = self._leased = None

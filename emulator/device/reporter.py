@@ -125,14 +125,14 @@ class Reporter:
         for ids in (self._changed(read), self._power(now, sample), self._energy(sample), self._voltage(sample)):
             if ids:
                 due.append(Report(ids))
-        if now >= self._full_due_at(now, sample):
+        if now >= self._full_due_at(sample):
             self._full_at = now
             due.append(Report(FULL))
         return due + (self._pulse(now, sample) if sample.online else [])
 
     def deadline(self, now: float, sample: Sample) -> float:
         """When to ask again if nothing happens meanwhile."""
-        times = [self._full_due_at(now, sample)]
+        times = [self._full_due_at(sample)]
         if self._moved_at is not None:
             times.append(self._moved_at + self._timing.settle_s)
         if sample.power_w > 0:
@@ -165,22 +165,24 @@ class Reporter:
         return _ON_POWER
 
     def _energy(self, sample: Sample) -> tuple[int, ...]:
-        if sample.energy_kwh < self._energy_kwh:
+        if sample.energy_kwh + TOLERANCE_KWH < self._energy_kwh:
             self._energy_kwh = 0.0  # another session
-        if sample.energy_kwh + TOLERANCE_KWH < self._next_energy_kwh():
+        step_kwh = self._next_energy_kwh()
+        if sample.energy_kwh + TOLERANCE_KWH < step_kwh:
             return ()
-        self._energy_kwh = sample.energy_kwh
+        self._energy_kwh = max(sample.energy_kwh, step_kwh)
         return (553,)
 
     def _next_energy_kwh(self) -> float:
-        return self._energy_kwh + energy_step_kwh(self._energy_kwh)
+        return self._energy_kwh + energy_step_kwh(self._energy_kwh + TOLERANCE_KWH)
 
     def _voltage(self, sample: Sample) -> tuple[int, ...]:
-        if sample.energy_kwh < self._voltage_kwh:
+        if sample.energy_kwh + TOLERANCE_KWH < self._voltage_kwh:
             self._voltage_kwh = 0.0
-        if sample.energy_kwh + TOLERANCE_KWH < self._voltage_kwh + VOLTAGE_STEP_KWH:
+        step_kwh = self._voltage_kwh + VOLTAGE_STEP_KWH
+        if sample.energy_kwh + TOLERANCE_KWH < step_kwh:
             return ()
-        self._voltage_kwh = sample.energy_kwh
+        self._voltage_kwh = max(sample.energy_kwh, step_kwh)
         return VOLTAGES
 
     def _pulse(self, now: float, sample: Sample) -> list[Due]:
@@ -199,9 +201,10 @@ class Reporter:
         first = now < self._first_period_ends()
         return int(self._timing.pulse_boot_s if first else self._timing.pulse_idle_s)
 
-    def _full_due_at(self, now: float, sample: Sample) -> float:
-        if now < self._first_period_ends():
-            return self._full_at + self._timing.full_first_s
+    def _full_due_at(self, sample: Sample) -> float:
+        early = self._full_at + self._timing.full_first_s
+        if early <= self._first_period_ends():
+            return early
         return self._full_at + (self._timing.full_charging_s if sample.charging else self._timing.full_idle_s)
 
     def _first_period_ends(self) -> float:

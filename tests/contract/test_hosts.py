@@ -76,7 +76,8 @@ def run(request: pytest.FixtureRequest) -> Run:
     def tell(story: Story) -> None:
         async def told() -> None:
             with make_site() as site:
-                await story(site)
+                async with asyncio.timeout(10 * SOON_S):
+                    await story(site)
 
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(told())

@@ -1,4 +1,4 @@
-"""docker-compose.yml is valid for the oldest docker-compose supported, and containers get no more rights than they need."""
+"""docker-compose.yml is valid for the oldest docker-compose supported, and gives containers few rights."""
 
 import subprocess
 from pathlib import Path

@@ -29,7 +29,8 @@ def test_the_same_seed_gives_the_same_trace_in_two_processes_with_different_hash
         "import asyncio\n"
         "from tests.life import live\n"
         "async def story(life): await asyncio.sleep(3600)\n"
-        "print(live(story, seed={seed}).digest())\n"
+        "lossy = dict(kind='link.slow', delay_s=0.05, loss=0.2)\n"
+        "print(live(story, seed={seed}, before=lambda world: world.inject(lossy, where='test')).digest())\n"
     )
 
     def digest(seed: int, hash_seed: str) -> str:

@@ -229,7 +229,7 @@ def test_stages_must_come_in_order_and_others_may_come_between() -> None:
     wanted = '[expect]\nwithin_s = 5\nstages = [{stage="%s",outcome="passed"},{stage="%s",outcome="passed"}]\n'
     assert run(HEAD + POWER + wanted % ("link", "hub"))[0].ok
     verdict, _, _ = run(HEAD + POWER + wanted % ("hub", "link"))
-    assert verdict.failures == ("stage link passed did not happen; the last was link passed",)
+    assert verdict.failures == ("stage link passed did not happen after hub passed; the last was link passed",)
 
 
 def test_what_does_not_come_is_said_in_words_when_the_time_is_over() -> None:

@@ -90,7 +90,7 @@ def test_without_a_terminal_there_are_plain_whole_lines_and_no_control_codes() -
 
 def test_on_a_terminal_a_panel_lives_under_the_lines_and_no_line_is_wider_than_the_terminal() -> None:
     _, text = watched(terminal=True, real_time=True)
-    assert "charger" in text and "● " in text and "firmware" in text
+    assert SERIAL in text and "● " in text and "firmware" in text
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     assert max(len(line.rstrip()) for line in re.split(r"[\r\n]", plain)) <= 80
 

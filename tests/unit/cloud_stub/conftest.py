@@ -12,7 +12,7 @@ import pytest
 
 from certs.layout import HUB_HOST, CertsDir
 from certs.make import ensure
-from cloud_stub.bus import Delivery, LocalBus
+from cloud_stub.bus import Delivery, LocalBus, Properties
 from cloud_stub.contexts import contexts_of
 from cloud_stub.endpoint import Endpoint
 from cloud_stub.hub import HubRules
@@ -26,7 +26,7 @@ from emulator.net.api import Address
 from emulator.net.sim import SimNet
 from emulator.net.tls import TlsStream, client_context, tls_connect
 from emulator.wire.iothub import sas_token, username
-from emulator.wire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq, PingResp, Publish, SubAck, Subscribe, encode
+from emulator.wire.mqtt import ConnAck, Connect, Decoder, Packet, PingReq, PingResp, SubAck, Subscribe, encode
 
 EPOCH = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 SERIAL = "ZPR000001"
@@ -99,6 +99,26 @@ class Device:
     def resume_writing(self) -> None: ...
 
 
+class HeldBus(LocalBus):
+    """A local bus whose acknowledgements of telemetry the test gives, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: list[asyncio.Future[None]] | None = None
+        self.crowded = False
+
+    @property
+    def congested(self) -> bool:
+        return self.crowded
+
+    def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
+        done = super().publish(topic, payload, properties)
+        if self.held is None or not topic.endswith("/d2c"):
+            return done
+        self.held.append(asyncio.get_running_loop().create_future())
+        return self.held[-1]
+
+
 class HubLab:
     """One endpoint with a local bus on a simulated network, and everything that the bus carried."""
 
@@ -117,7 +137,7 @@ class HubLab:
     async def _main(self, story: Callable[["HubLab"], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
         self.now = loop.time
-        self.bus = LocalBus()
+        self.bus = HeldBus()
         self.methods = Methods(self.bus)
         self.net = SimNet(Random(1))
         self.endpoint = Endpoint(
@@ -138,6 +158,10 @@ class HubLab:
         await self.endpoint.stop()
         self.methods.stop()
         await self.bus.stop()
+
+    async def sleep(self, for_s: float) -> None:
+        """Let simulated time pass."""
+        await asyncio.sleep(for_s)
 
     def utc(self) -> datetime:
         return EPOCH + timedelta(seconds=self.now())

@@ -6,10 +6,9 @@ import pytest
 
 from cloud_stub.bus import Kind, topic_of
 from cloud_stub.endpoint import PACKET_BYTES_MAX
-from cloud_stub.endpoint_faults import FAULTS
 from cloud_stub.registry import DeviceStatus
-from emulator.errors import NetError, NetReason, UsageError
-from emulator.faults import fault_from
+from cloud_stub.session import READ_AHEAD_MAX
+from emulator.errors import NetError, NetReason
 from emulator.wire.address import Address
 from emulator.wire.mqtt import (
     ConnAck,
@@ -76,7 +75,7 @@ def test_a_connection_that_never_speaks_tls_is_in_the_history(hub) -> None:
         host = hub.net.host("visitor", "10.0.9.9")
         stream = await host.connect(Address("10.0.0.2", 8883), timeout_s=5)
         stream.write(b"GET / HTTP/1.0\r\n\r\n")
-        await asyncio.sleep(1)
+        await hub.sleep(1)
         assert [record["data"]["event"] for record in hub.endpoint.history_json()] == ["tcp", "tls"]
         assert hub.events("tls")[0]["data"]["reason"] == "tls_broken" and hub.endpoint.connections == 0
 
@@ -214,7 +213,7 @@ def test_no_will_after_a_disconnect_nor_for_a_foreign_topic(hub) -> None:
         await polite.closed
         foreign = await hub.online(will=Will("devices/ZPR000002/messages/events/", b"broke"))
         foreign.abort()
-        await asyncio.sleep(1)
+        await hub.sleep(1)
         assert hub.of("d2c") == [] and connection_states(hub)[-1] == ("disconnected", "peer")
 
     hub.run(story)
@@ -238,7 +237,7 @@ def test_the_newer_of_two_connections_wins(hub) -> None:
 def test_silence_beyond_the_keep_alive_ends_the_connection_and_any_packet_prevents_that(hub) -> None:
     async def story(hub):
         device = await hub.online(keep_alive_s=20, will=Will(EVENTS, b"broke"))
-        await asyncio.sleep(25)
+        await hub.sleep(25)
         await device.in_step()
         began = hub.now()
         await device.closed
@@ -298,6 +297,40 @@ def test_pubacks_come_in_order_and_only_when_the_bus_has_the_message(hub) -> Non
     hub.run(story)
 
 
+def test_pubacks_keep_the_order_even_if_the_bus_does_not(hub) -> None:
+    async def story(hub):
+        device = await hub.online()
+        hub.bus.held = []
+        device.send(message(1), message(2), message(3))
+        assert await device.quiet()
+        first, second, third = hub.bus.held
+        third.set_result(None)
+        second.set_result(None)
+        assert await device.quiet()
+        first.set_result(None)
+        assert [(await device.next(PubAck)).packet_id for _ in range(3)] == [1, 2, 3]
+
+    hub.run(story)
+
+
+@pytest.mark.parametrize(("crowded", "read_ahead"), [(False, READ_AHEAD_MAX), (True, 1)])
+def test_a_slow_bus_holds_the_device_back(hub, crowded: bool, read_ahead: int) -> None:
+    async def story(hub):
+        device = await hub.online()
+        hub.bus.held, hub.bus.crowded = [], crowded
+        for number in range(1, 41):
+            device.send(message(number))
+            await hub.sleep(0.1)
+        assert len(hub.bus.held) == read_ahead and device.unsent_bytes > 0
+        for number in range(40):
+            hub.bus.held[number].set_result(None)
+            await hub.sleep(0.1)
+        assert [(await device.next(PubAck)).packet_id for _ in range(40)] == list(range(1, 41))
+        assert device.unsent_bytes == 0
+
+    hub.run(story)
+
+
 def test_when_the_bus_is_gone_the_connection_closes_and_nothing_is_acknowledged(hub) -> None:
     async def story(hub):
         device = await hub.online()
@@ -315,108 +348,13 @@ def test_a_device_that_does_not_read_is_not_read_either(hub) -> None:
         device.pause()
         for _ in range(200):
             device.send(*(PingReq() for _ in range(1000)))
-            await asyncio.sleep(0.01)
+            await hub.sleep(0.01)
         assert device.unsent_bytes > 50_000 and hub.endpoint.online == 1
         device.resume()
-        await asyncio.sleep(5)
+        await hub.sleep(5)
         assert device.unsent_bytes == 0
 
     hub.run(story)
-
-
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ({"bad": "expired"}, NetReason.TLS_EXPIRED),
-        ({"bad": "not_yet_valid"}, NetReason.TLS_NOT_YET_VALID),
-        ({"bad": "wrong_host"}, NetReason.TLS_WRONG_HOST),
-        ({"bad": "unknown_root"}, NetReason.TLS_UNKNOWN_CA),
-        ({"bad": "intercepted"}, NetReason.TLS_UNKNOWN_CA),
-        ({"version": "1.1"}, NetReason.TLS_VERSION),
-        ({"version": "1.3"}, NetReason.TLS_VERSION),
-    ],
-)
-def test_bad_certificates_and_versions_end_the_handshake_until_they_are_healed(hub, fault, reason) -> None:
-    async def story(hub):
-        undo = hub.inject(kind="hub.certificate" if "bad" in fault else "hub.tls_version", **fault)
-        with pytest.raises(NetError) as caught:
-            await hub.device()
-        assert caught.value.reason is reason
-        await asyncio.sleep(1)
-        assert [record["data"]["event"] for record in hub.endpoint.history_json()] == ["tcp", "tls"]
-        undo()
-        await hub.online()
-
-    hub.run(story)
-
-
-def test_a_silent_hub_accepts_tcp_and_says_nothing(hub) -> None:
-    async def story(hub):
-        hub.inject(kind="hub.silent", count=1)
-        with pytest.raises(NetError) as caught:
-            await hub.device()
-        assert caught.value.reason is NetReason.TIMED_OUT
-        await asyncio.sleep(1)
-        assert hub.endpoint.connections == 0
-        await hub.online()
-
-    hub.run(story)
-
-
-def test_faults_of_the_login(hub) -> None:
-    async def story(hub):
-        undo = hub.inject(kind="hub.connack", code=3)
-        assert await (await hub.device()).login() == ConnAck(False, 3)
-        undo()
-        undo = hub.inject(kind="hub.wrong_key", who=SERIAL)
-        assert await (await hub.device()).login() == ConnAck(False, 5)
-        undo()
-        undo = hub.inject(kind="hub.stall_connect", who=SERIAL)
-        stalled = await hub.device()
-        stalled.send(stalled.connect_packet)
-        assert await stalled.quiet(30)
-        undo()
-        await hub.online()
-        replies = [record["reply"] for record in hub.events("connect")]
-        assert replies == ["3: injected", "5: wrong_signature", "none: stalled", "0: accepted"]
-
-    hub.run(story)
-
-
-def test_a_lost_puback_is_a_message_that_the_bus_has(hub) -> None:
-    async def story(hub):
-        hub.inject(kind="hub.drop_puback", count=1)
-        device = await hub.online()
-        device.send(message(1))
-        device.send(message(2))
-        assert await device.next(PubAck) == PubAck(2)
-        assert len(hub.of("d2c")) == 2
-
-    hub.run(story)
-
-
-def test_faults_before_the_login_cannot_name_a_device(hub) -> None:
-    async def story(hub):
-        with pytest.raises(UsageError, match=r"hub\.silent strikes before"):
-            hub.inject(kind="hub.silent", who=SERIAL)
-
-    hub.run(story)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"kind": "hub.certificate"},
-        {"kind": "hub.certificate", "bad": "ugly"},
-        {"kind": "hub.tls_version", "version": "1.2"},
-        {"kind": "hub.connack", "code": 0},
-        {"kind": "hub.connack", "code": 256},
-    ],
-)
-def test_bad_fault_parameters_are_named(data) -> None:
-    table = {fault.kind: fault for fault in FAULTS}
-    with pytest.raises(UsageError, match=r"fault: (bad|version|code)"):
-        fault_from(data, table)
 
 
 def test_stop_ends_every_connection_and_the_endpoint_can_start_again(hub) -> None:
@@ -425,7 +363,7 @@ def test_stop_ends_every_connection_and_the_endpoint_can_start_again(hub) -> Non
         half_open = await hub.device()
         hub.inject(kind="hub.silent", count=1)
         mute = asyncio.ensure_future(hub.device())
-        await asyncio.sleep(1)
+        await hub.sleep(1)
         await hub.endpoint.stop()
         await asyncio.gather(device.closed, half_open.closed)
         with pytest.raises(NetError):

@@ -56,13 +56,21 @@ def test_the_charger_of_the_reference_is_accepted() -> None:
 
 @pytest.mark.parametrize(
     "resource",
-    [f"{HOST}/devices/{SERIAL}", f"{HOST}%2Fdevices%2F{SERIAL}", f"{HOST}%2fdevices%2f{SERIAL}", f"{HOST}/devices", HOST],
+    [
+        f"{HOST}/devices/{SERIAL}",
+        f"{HOST}%2Fdevices%2F{SERIAL}",
+        f"{HOST}%2fdevices%2f{SERIAL}",
+        f"{HOST}/devices",
+        HOST,
+    ],
 )
 def test_a_resource_counts_as_written_and_by_whole_segments(resource: str) -> None:
     assert isinstance(decide(connect(resource)), Accepted)
 
 
-@pytest.mark.parametrize("user", [f"{HOST}/{SERIAL}/api-version=2016-11-14", f"{HOST}/{SERIAL}", f"{HOST.upper()}/{SERIAL}"])
+@pytest.mark.parametrize(
+    "user", [f"{HOST}/{SERIAL}/api-version=2016-11-14", f"{HOST}/{SERIAL}", f"{HOST.upper()}/{SERIAL}"]
+)
 def test_old_user_names_are_accepted(user: str) -> None:
     assert isinstance(decide(connect(username=user)), Accepted)
 
@@ -106,9 +114,7 @@ def test_a_disabled_device_is_refused_with_the_configured_code() -> None:
         return replace(DEVICE, status=DeviceStatus.DISABLED)
 
     for code in (5, 3):
-        decision = decide_connect(
-            connect(), now_utc=NOW, rules=HubRules(HOST, disabled_code=code), device_of=disabled
-        )
+        decision = decide_connect(connect(), now_utc=NOW, rules=HubRules(HOST, disabled_code=code), device_of=disabled)
         assert decision == Refused(code, RefusedReason.DISABLED, SERIAL)
 
 
@@ -187,5 +193,3 @@ def test_the_hub_stamps_messages_and_a_device_cannot_forge_that() -> None:
     assert dict(properties)["iothub-connection-device-id"] == SERIAL
     assert dict(properties)["iothub-enqueuedtime"] == "2026-06-01T12:00:00.000000Z"
     assert len(properties) == len(dict(properties)) == 8
-
-

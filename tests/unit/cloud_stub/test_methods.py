@@ -82,7 +82,7 @@ def test_who_is_offline_or_has_not_subscribed_is_not_online(hub) -> None:
         assert hub.methods.online(SERIAL)
         assert await failure(hub.methods.invoke(SERIAL, "502")) is MethodFault.NOT_ONLINE
         device.abort()
-        await asyncio.sleep(1)
+        await hub.sleep(1)
         assert not hub.methods.online(SERIAL)
 
     hub.run(story)
@@ -119,7 +119,7 @@ def test_too_many_calls_at_once_are_refused_and_room_comes_back(hub) -> None:
             waiting = [
                 group.create_task(failure(hub.methods.invoke(SERIAL, "502", None, 5))) for _ in range(IN_FLIGHT_MAX)
             ]
-            await asyncio.sleep(1)
+            await hub.sleep(1)
             assert await failure(hub.methods.invoke(SERIAL, "502")) is MethodFault.TOO_MANY
         assert {call.result() for call in waiting} == {MethodFault.TIMED_OUT}
         assert await failure(hub.methods.invoke(SERIAL, "502", None, 5)) is MethodFault.TIMED_OUT

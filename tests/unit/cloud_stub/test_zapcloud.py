@@ -114,9 +114,7 @@ def test_without_auto_start_the_cloud_only_listens() -> None:
     cloud.run(story)
 
 
-@pytest.mark.parametrize(
-    "refusal", [400, MethodError(MethodFault.DISCONNECTED, SERIAL), BusError("bus is stopped")]
-)
+@pytest.mark.parametrize("refusal", [400, MethodError(MethodFault.DISCONNECTED, SERIAL), BusError("bus is stopped")])
 def test_no_start_without_a_session_id(refusal: int | Exception) -> None:
     cloud = Backend()
     cloud.answers = [refusal]
@@ -173,7 +171,7 @@ def test_garbage_is_counted_and_nothing_else(payload: bytes) -> None:
     cloud = Backend()
 
     async def story() -> None:
-        await cloud.say(payload)
+        await cloud.say(b"\0" + payload)
         await cloud.say(b'{"Type":6,"Observations":[{"Type":1,"ObservationId":"x"}]}')
         assert cloud.zapcloud.garbage == 2 and cloud.zapcloud.messages_up == 2
 
@@ -184,9 +182,7 @@ def test_stop_gives_up_what_is_going_on() -> None:
     cloud = Backend()
 
     async def story() -> None:
-        await cloud.bus.publish(
-            topic_of(SERIAL, Kind.D2C), observation(Observation(710, "2", NOON))
-        )
+        await cloud.bus.publish(topic_of(SERIAL, Kind.D2C), observation(Observation(710, "2", NOON)))
         await asyncio.sleep(0.05)
 
     cloud.run(story)

@@ -5,11 +5,13 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
+from certs.issue import root_authority
 from emulator.boot.sequence import BootReport
 from emulator.boot.state import Boot
 from emulator.clock import Rtc, SimLoop
@@ -18,10 +20,12 @@ from emulator.device.update import Installed, Rejected
 from emulator.env import Env, Spec
 from emulator.errors import NetError, NetReason
 from emulator.flash import MemoryFlash
+from emulator.net.hub import HubConnection
 from emulator.net.sim import SimNet
 from emulator.profile import load_profile
 from emulator.slots import Slots
 from emulator.trace import Recorder, Trace
+from emulator.wire.dhcp import Lease
 from emulator.wire.messages import Collection, Observation, parse
 
 SERIAL = "ZPR000001"
@@ -117,8 +121,10 @@ class Bench:
         await self.reachable.wait()
         boot.env.rtc.set(TRUE_TIME + timedelta(seconds=asyncio.get_running_loop().time()), source="test")
         self.keys.append(boot.login.key)
-        boot.hub = FakeHub(self.sent)
-        self.hubs.append(boot.hub)
+        boot.take_lease(Lease("192.0.2.7", 24, "192.0.2.1", None, (), 3600, 1800, 3150))
+        hub = FakeHub(self.sent)
+        boot.hub = cast(HubConnection, hub)
+        self.hubs.append(hub)
         if boot.slots.pending:
             boot.slots.confirm()
 
@@ -154,10 +160,15 @@ class Bench:
 Story = Callable[[Bench], Awaitable[None]]
 
 
+@cache
+def _roots_pem() -> str:
+    return root_authority("root of the bench").pem.decode()
+
+
 def _bench(changes: dict[str, Any], flash: MemoryFlash) -> Bench:
     loop, recorder = asyncio.get_running_loop(), Recorder()
     profile = load_profile().with_changes({"hub.installation_id": INSTALLATION, **changes})
-    spec = Spec(SERIAL, b"k" * 32, profile, roots_pem="", firmware_key_pem="")
+    spec = Spec(SERIAL, b"k" * 32, profile, roots_pem=_roots_pem(), firmware_key_pem="")
     rtc = Rtc(loop.time, built_at=profile.firmware.built_at)
     trace = Trace(SERIAL, [recorder], loop.time, lambda: rtc.now() if rtc.trusted else None)
     env = Env(SimNet(Random(1)).host(SERIAL), rtc, flash, trace, "1")

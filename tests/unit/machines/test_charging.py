@@ -50,9 +50,9 @@ def test_a_charge_from_plug_to_plug() -> None:
     assert charge.handle(PluggedIn(32.0)) == [Tell(Told.STATE)]
     assert charge.handle(SessionIdSet()) == []
     assert charge.handle(StartGranted(16.0, 4)) == [SetPilot(16.0), Tell(Told.CURRENT), Tell(Told.STATE)]
-    assert charge.operation_mode is OperationMode.REQUESTING
+    assert OPERATION_MODES[charge.state] is OperationMode.REQUESTING
     assert charge.handle(CarDraws()) == [CloseContactor(4), Tell(Told.STATE)]
-    assert charge.operation_mode is OperationMode.CHARGING
+    assert charge.operation_mode == OperationMode.CHARGING
     assert charge.handle(StartGranted(10.0, 4)) == [SetPilot(10.0), Tell(Told.CURRENT)]
     assert charge.handle(CarFull()) == [OpenContactor(), Tell(Told.STATE)]
     assert (charge.operation_mode, charge.final_stop) == (OperationMode.FINISHED, False)

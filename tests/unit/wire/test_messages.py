@@ -137,10 +137,9 @@ def test_every_session_comes_back(session: CompletedSession) -> None:
 
 @given(st.binary())
 def test_garbage_gives_a_message_error_and_nothing_else(data: bytes) -> None:
-    with pytest.raises(MessageError):
-        parse(data)
-    with suppress(MessageError):
-        type_of(data)
+    for reader in (parse, type_of):
+        with suppress(MessageError):
+            reader(data)
 
 
 json_values = st.recursive(

@@ -1,0 +1,113 @@
+"""A link as numbers: delay, jitter, loss, rate. Pure: it says when something arrives, `ShapedHost` makes it so."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from random import Random
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from emulator.faults import Fault, FaultSet, Undo
+
+BITS_PER_BYTE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class LinkParams:
+    """What a link does to a packet, the same both ways."""
+
+    delay_s: float = 0.0
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    """Probability that a packet is lost."""
+    rate_bps: float | None = None
+    up: bool = True
+
+
+# Presets are invented, in the range that each technology is known for.
+LAN = LinkParams()
+WIFI_GOOD = LinkParams(delay_s=0.003, jitter_s=0.002, loss=0.001, rate_bps=20e6)
+WIFI_EDGE = LinkParams(delay_s=0.02, jitter_s=0.03, loss=0.05, rate_bps=1e6)
+LTE = LinkParams(delay_s=0.06, jitter_s=0.03, loss=0.005, rate_bps=375e3)
+PLC_NOISY = LinkParams(delay_s=0.01, jitter_s=0.02, loss=0.03, rate_bps=4e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkFault(Fault):
+    """Other numbers for as long as it is active."""
+
+    def overrides(self) -> dict[str, Any]:
+        """The fields of `LinkParams` that it changes."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Down(LinkFault):
+    """No carrier: every connection is reset, the address is gone."""
+
+    kind: ClassVar[str] = "link.down"
+
+    def overrides(self) -> dict[str, Any]:
+        return {"up": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(LinkFault):
+    """Everything takes longer, and some of it gets lost."""
+
+    kind: ClassVar[str] = "link.slow"
+    delay_s: Annotated[float, Field(ge=0, le=60)] = 1.0
+    loss: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def overrides(self) -> dict[str, Any]:
+        return {"delay_s": self.delay_s, "loss": self.loss}
+
+
+FAULTS = (Down, Slow)
+
+
+class Way(Enum):
+    """The two directions, seen from the charger."""
+
+    UP = auto()
+    DOWN = auto()
+
+
+class Link:
+    """One charger's link. `now` is monotonic seconds."""
+
+    def __init__(self, params: LinkParams, rng: Random, now: Callable[[], float]) -> None:
+        self._base = params
+        self._rng = rng
+        self._now = now
+        self._faults = FaultSet(rng, now)
+        self._free_at = dict.fromkeys(Way, 0.0)
+        self.went_down: Callable[[], None] = lambda: None
+        """Called when a fault takes the carrier away."""
+
+    @property
+    def params(self) -> LinkParams:
+        """The numbers as they are now, faults included."""
+        params = self._base
+        for fault in self._faults.active():
+            if isinstance(fault, LinkFault):
+                params = replace(params, **fault.overrides())
+        return params
+
+    def inject(self, fault: LinkFault) -> Undo:
+        """Make a fault active."""
+        undo = self._faults.inject(fault)
+        if not self.params.up:
+            self.went_down()
+        return undo
+
+    def plan(self, size_bytes: int, way: Way) -> float | None:
+        """When a packet that is sent now arrives (monotonic seconds); None: it is lost."""
+        params, now = self.params, self._now()
+        if not params.up or (params.loss and self._rng.random() < params.loss):
+            return None
+        if params.rate_bps:
+            now = max(now, self._free_at[way]) + size_bytes * BITS_PER_BYTE / params.rate_bps
+            self._free_at[way] = now
+        return now + params.delay_s + (self._rng.uniform(0, params.jitter_s) if params.jitter_s else 0.0)

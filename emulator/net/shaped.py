@@ -1,0 +1,90 @@
+"""Puts a link and a site firewall in front of any `Host`: the same troubles in every world."""
+
+import asyncio
+from collections.abc import Callable
+
+from emulator.errors import NetError, NetReason
+from emulator.net.api import Address, Closer, Datagrams, Host, Interface, Stream
+from emulator.net.link import Link, Way
+from emulator.net.shaped_datagrams import ShapedDatagrams
+from emulator.net.shaped_stream import ShapedStream
+from emulator.net.site import Firewall, Verdict
+
+HANDSHAKE_BYTES = 60
+
+
+class ShapedHost:
+    """A host behind a link and a firewall; a `Host` itself."""
+
+    def __init__(self, host: Host, *, firewall: Firewall, link: Link) -> None:
+        self._host = host
+        self._firewall = firewall
+        self._link = link
+        self._streams: set[ShapedStream] = set()
+        link.went_down = self._lost_carrier
+
+    @property
+    def name(self) -> str:
+        return self._host.name
+
+    @property
+    def link_address(self) -> str:
+        """As the host inside."""
+        return self._host.link_address
+
+    @property
+    def interface(self) -> Interface | None:
+        return self._host.interface
+
+    async def link_up(self) -> None:
+        """NetError(NO_CARRIER) while the link is down."""
+        self._need_carrier()
+        await self._host.link_up()
+
+    def link_down(self) -> None:
+        """As the host inside."""
+        self._host.link_down()
+
+    def set_interface(self, interface: Interface | None) -> None:
+        """As the host inside."""
+        self._host.set_interface(interface)
+
+    async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
+        """A socket whose packets take the link both ways, and pass the firewall on their way out."""
+        self._need_carrier()
+        return ShapedDatagrams(await self._host.udp(port, broadcast=broadcast), self._firewall, self._link)
+
+    async def connect(self, to: Address, *, timeout_s: float) -> Stream:
+        """Connect through firewall and link: DROP ends in TIMED_OUT, REJECT in REFUSED."""
+        self._need_carrier()
+        verdict = self._firewall.verdict("tcp", to)
+        if verdict is Verdict.DROP:
+            await asyncio.sleep(timeout_s)
+            raise NetError(NetReason.TIMED_OUT, f"{to} does not answer")
+        await self._round_trip()
+        if verdict is Verdict.REJECT:
+            raise NetError(NetReason.REFUSED, str(to))
+        stream = ShapedStream(await self._host.connect(to, timeout_s=timeout_s), self._firewall, self._link)
+        self._streams.add(stream)
+        stream.ended = self._streams.discard
+        return stream
+
+    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
+        """As the host inside: chargers never listen, so nothing comes in to be shaped."""
+        return await self._host.listen(port, serve)
+
+    async def _round_trip(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for way in Way:
+            arrives = self._link.plan(HANDSHAKE_BYTES, way)
+            if arrives is not None and arrives > now:
+                await asyncio.sleep(arrives - now)
+
+    def _need_carrier(self) -> None:
+        if not self._link.params.up:
+            raise NetError(NetReason.NO_CARRIER, self.name)
+
+    def _lost_carrier(self) -> None:
+        for stream in tuple(self._streams):
+            stream.lose()
+        self._host.link_down()

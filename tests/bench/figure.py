@@ -1,0 +1,91 @@
+"""The figures that `make bench` reports: what each is, and what it should be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a figure measures. `goal` is a minimum where more is better, else a maximum; None: nobody has set one."""
+
+    unit: str
+    what: str
+    more_is_better: bool = True
+    goal: float | None = None
+
+
+LOGIN = "logins (TCP, TLS 1.2, CONNECT, three SUBSCRIBEs) by one client process at our endpoint"
+
+FIGURES: dict[str, Kind] = {
+    "fleet.boots_per_s": Kind("boots/s", "whole boots, from power-on to online, of chargers in one process", goal=250.0),
+    "fleet.boots_vs_handshake_limit": Kind("boots/s", "the same, beside bare TLS handshakes at the same endpoint"),
+    "fleet.first_connack_s": Kind("s", "from power-on of the fleet to the first login", more_is_better=False),
+    "fleet.kib_per_charger": Kind("KiB", "memory of the fleet's process per charger", False, 64.0),
+    "endpoint.kib_per_client": Kind("KiB", "memory of the cloud's process per charger that is online", False, 64.0),
+    "fleet.cpu_ms_per_boot": Kind("ms", "processor time of the fleet's process per boot", more_is_better=False),
+    "cloud.cpu_ms_per_boot": Kind("ms", "processor time of the cloud's process per boot", more_is_better=False),
+    "mosquitto.cpu_ms_per_boot": Kind("ms", "processor time of Mosquitto per boot", more_is_better=False),
+    "fleet.cpu_ms_per_login": Kind("ms", "processor time of a client process per bare login", more_is_better=False),
+    "cloud.cpu_ms_per_login": Kind("ms", "processor time of the cloud's process per bare login", more_is_better=False),
+    "cloud.cpu_ms_per_handshake": Kind("ms", "processor time of the cloud's process per TLS handshake", False),
+    "fleet.connects_per_s_vs_aiomqtt": Kind("connects/s", LOGIN),
+    "fleet.connects_per_s_vs_locust": Kind("connects/s", LOGIN),
+    "endpoint.d2c_msg_per_s": Kind("messages/s", "QoS 1 messages from 50 chargers through endpoint and Mosquitto, to PUBACK"),
+    "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
+}
+"""Every figure by its name. Names are fixed: others read them in report.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Somebody else doing the same work in the same session; one value per run."""
+
+    name: str
+    runs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure as measured: one value per run, at least one. `note` says under which conditions."""
+
+    name: str
+    runs: tuple[float, ...]
+    peer: Peer | None = None
+    note: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What it measures."""
+        return FIGURES[self.name]
+
+    @property
+    def value(self) -> float:
+        """The median of the runs."""
+        return median(self.runs)
+
+    @property
+    def peer_value(self) -> float | None:
+        """The median of the peer's runs."""
+        return None if self.peer is None else median(self.peer.runs)
+
+    @property
+    def ratio(self) -> float | None:
+        """Our value over the peer's."""
+        peer = self.peer_value
+        return self.value / peer if peer else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None where there is none."""
+        kind = self.kind
+        if kind.goal is None:
+            return None
+        return self.value >= kind.goal if kind.more_is_better else self.value <= kind.goal
+
+
+def figure(name: str, runs: Sequence[float], *, peer: Peer | None = None, note: str = "") -> Figure:
+    """A figure that `FIGURES` knows. ValueError for a name that it does not know, and for no runs."""
+    if name not in FIGURES or not runs:
+        raise ValueError(f"{name}: {len(runs)} runs of a figure that is {'' if name in FIGURES else 'not '}known")
+    return Figure(name, tuple(runs), peer, note)

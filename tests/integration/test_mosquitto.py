@@ -1,0 +1,210 @@
+"""The bus and its broker as real processes: start, death, restart."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from cloud_stub.broker import mosquitto_binary
+from cloud_stub.bus import BusError, Delivery
+from cloud_stub.mosquitto import MosquittoBus, MosquittoProcess
+from emulator.errors import UsageError
+from emulator.wire.address import Address
+
+pytestmark = pytest.mark.needs("mosquitto")
+
+WITHIN_S = 30
+
+
+def play(story) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(WITHIN_S):
+            await story
+
+    asyncio.run(main())
+
+
+def test_it_listens_on_loopback_only_and_frees_the_port(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        address = await broker.start()
+        assert address == broker.address and address.host == "127.0.0.1"
+        async with aiomqtt.Client(address.host, address.port, protocol=aiomqtt.ProtocolVersion.V5):
+            pass
+        await broker.stop()
+        await broker.stop()
+        assert broker.died is not None and not broker.died.done()
+        with pytest.raises(OSError, match="Connect"):
+            await asyncio.open_connection(address.host, address.port)
+
+    play(story())
+
+
+def test_two_run_side_by_side(tmp_path: Path) -> None:
+    async def story() -> None:
+        (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+        brokers = [MosquittoProcess(tmp_path / name) for name in "ab"]
+        first, second = await asyncio.gather(*(broker.start() for broker in brokers))
+        assert first != second
+        await asyncio.gather(*(broker.stop() for broker in brokers))
+
+    play(story())
+
+
+def test_its_death_is_reported(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        await broker.start()
+        assert broker.died is not None and broker.pid is not None
+        os.kill(broker.pid, signal.SIGKILL)
+        assert "mosquitto ended with status -9" in await broker.died
+        await broker.stop()
+
+    play(story())
+
+
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path) -> None:
+    async def story() -> None:
+        first = MosquittoProcess(tmp_path)
+        second = MosquittoProcess(tmp_path)
+        second.address = await first.start()
+        with pytest.raises(BusError, match=r"mosquitto does not start: .*in use"):
+            await second.start()
+        await second.stop()
+        await first.stop()
+        with pytest.raises(BusError, match="mosquitto does not start"):
+            await MosquittoProcess(tmp_path, binary="/bin/false").start()
+
+    play(story())
+
+
+def test_a_missing_binary_is_bad_usage(tmp_path: Path) -> None:
+    async def story() -> None:
+        with pytest.raises(UsageError, match="/nowhere/mosquitto"):
+            await MosquittoProcess(tmp_path, binary="/nowhere/mosquitto").start()
+
+    play(story())
+    assert Path(mosquitto_binary()).name == "mosquitto"
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="only Linux's setpriv ties the broker to its parent")
+def test_it_ends_with_its_parent(tmp_path: Path) -> None:
+    """Even when the parent is killed and can do nothing about it."""
+    code = (
+        "import asyncio, sys, pathlib\n"
+        "from cloud_stub.mosquitto import MosquittoProcess\n"
+        "async def main():\n"
+        "    broker = MosquittoProcess(pathlib.Path(sys.argv[1]))\n"
+        "    await broker.start()\n"
+        "    print(broker.pid, flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        broker = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+
+    async def story() -> None:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(broker, ended.set)
+        await ended.wait()
+        asyncio.get_running_loop().remove_reader(broker)
+
+    play(story())
+    os.close(broker)
+
+
+def test_no_broker_at_the_start_is_an_error() -> None:
+    async def story() -> None:
+        with pytest.raises(BusError, match=r"no MQTT 5 broker at 127\.0\.0\.1:1"):
+            await MosquittoBus(Address("127.0.0.1", 1)).start()
+
+    play(story())
+
+
+def test_after_a_restart_everything_open_is_sent_again_in_order(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        bus, got, complete = MosquittoBus(await broker.start()), list[Delivery](), asyncio.Event()
+
+        def heard(delivery: Delivery) -> None:
+            got.append(delivery)
+            if delivery.payload == b"199":
+                complete.set()
+
+        await bus.start()
+        await bus.subscribe("hub/#", heard)
+        await bus.publish("hub/x/d2c", b"before")
+        await broker.stop()
+        sent = [bus.publish("hub/x/d2c", b"%d" % number) for number in range(200)]
+        await broker.start()
+        await asyncio.gather(*sent)
+        await complete.wait()
+        assert bus.connects == 2
+        assert [delivery.payload for delivery in got] == [b"before", *(b"%d" % number for number in range(200))]
+        await bus.stop()
+        await broker.stop()
+
+    play(story())
+
+
+def test_a_broker_that_is_killed_in_full_flight_loses_nothing(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        bus = MosquittoBus(await broker.start())
+        await bus.start()
+        sent = [bus.publish("hub/x/d2c", b"%d" % number) for number in range(5000)]
+        await sent[100]
+        assert broker.pid is not None and broker.died is not None
+        os.kill(broker.pid, signal.SIGKILL)
+        await broker.died
+        assert not sent[-1].done()
+        await broker.start()
+        await asyncio.gather(*sent)
+        await bus.stop()
+        await broker.stop()
+
+    play(story())
+
+
+def test_patience_has_an_end_and_the_bus_comes_back_all_the_same(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        bus = MosquittoBus(await broker.start(), patience_s=0.3)
+        await bus.start()
+        await broker.stop()
+        with pytest.raises(BusError, match=r"no broker at .* for 0\.3 s"):
+            await bus.publish("hub/x/d2c", b"lost")
+        await broker.start()
+        while True:
+            try:
+                await bus.publish("hub/x/d2c", b"again")
+                break
+            except BusError:
+                continue
+        await bus.stop()
+        await broker.stop()
+
+    play(story())
+
+
+def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        bus = MosquittoBus(await broker.start())
+        await bus.start()
+        await broker.stop()
+        late = bus.publish("hub/x/d2c", b"")
+        await bus.stop()
+        with pytest.raises(BusError):
+            await late
+
+    play(story())
