@@ -197,7 +197,7 @@ class LoopbackWorld(LabWorld):
     """Real sockets on 127.x.y.z in this process, as an ordinary user; Mosquitto behind the hub where it is installed."""
 
     name = "loopback"
-    loop_factory = uvloop.new_event_loop
+    loop_factory = staticmethod(uvloop.new_event_loop)
 
     def __init__(self, options: WorldOptions) -> None:
         super().__init__(options)

@@ -24,6 +24,8 @@ from emulator.world import World
 REFRESH_S = 0.1
 BLOCKS = " ▁▂▃▄▅▆▇█"
 GRAPH_MAX = 60
+CTRL_C_WIDTH = 3
+"""Room for the ^C that a terminal echoes behind the panel: a wrapped line would leave the panel's top behind."""
 LED_STYLES = {"purple": "magenta", "blue": "blue", "yellow": "yellow", "green": "green", "dark": "dim"}
 
 
@@ -110,7 +112,7 @@ def panel(story: Story, width: int) -> RenderableType:
     grid.add_row("power", graph_text(story.power_w, min(GRAPH_MAX, max(width - 40, 10))))
     if story.update is not None:
         grid.add_row("update", _update_bar(story))
-    return Panel(grid, title=story.charger, title_align="left", border_style="cyan")
+    return Panel(grid, title=story.charger, title_align="left", border_style="cyan", width=width - CTRL_C_WIDTH)
 
 
 def stages_text(story: Story) -> Text:

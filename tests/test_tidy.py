@@ -172,13 +172,22 @@ def test_tests_use_fakes_that_implement_the_port() -> None:
 PATCHES = frozenset({"monkeypatch.setattr", "monkeypatch.delattr", "mocker.patch", "mock.patch"})
 
 
+def _in_virtual_time(path: Path) -> bool:
+    """The file, or a file of the tests that it builds on, runs its stories on SimLoop."""
+    sources = {
+        Path(*name.split(".")[:-1]).with_suffix(".py") for _, name in _imports(path) if name.startswith("tests.")
+    }
+    texts = [text_of(path), *(text_of(source) for source in sources if source in tracked())]
+    return path.is_relative_to("tests/sim") or any("SimLoop" in text for text in texts)
+
+
 def test_tests_do_not_sleep_in_real_time() -> None:
     """Only the integration tests meet processes that take their time; under SimLoop a sleep costs nothing."""
     slept = []
     for path in python_files("tests"):
         if path.is_relative_to("tests/integration") or path.is_relative_to("tests/vectors"):
             continue
-        virtual = "SimLoop" in text_of(path) or path.is_relative_to("tests/sim")
+        virtual = _in_virtual_time(path)
         for call, name in _calls(path):
             waits = name == "time.sleep" or (name == "asyncio.sleep" and ast.unparse(call.args[0]) != "0")
             if waits and not (virtual and name == "asyncio.sleep"):

@@ -18,7 +18,9 @@ class Kind:
 LOGIN = "logins (TCP, TLS 1.2, CONNECT, three SUBSCRIBEs) by one client process at our endpoint"
 
 FIGURES: dict[str, Kind] = {
-    "fleet.boots_per_s": Kind("boots/s", "whole boots, from power-on to online, of chargers in one process", goal=250.0),
+    "fleet.boots_per_s": Kind(
+        "boots/s", "whole boots, from power-on to online, of chargers in one process", goal=250.0
+    ),
     "fleet.boots_vs_handshake_limit": Kind("boots/s", "the same, beside bare TLS handshakes at the same endpoint"),
     "fleet.first_connack_s": Kind("s", "from power-on of the fleet to the first login", more_is_better=False),
     "fleet.kib_per_charger": Kind("KiB", "memory of the fleet's process per charger", False, 64.0),
@@ -31,7 +33,9 @@ FIGURES: dict[str, Kind] = {
     "cloud.cpu_ms_per_handshake": Kind("ms", "processor time of the cloud's process per TLS handshake", False),
     "fleet.connects_per_s_vs_aiomqtt": Kind("connects/s", LOGIN),
     "fleet.connects_per_s_vs_locust": Kind("connects/s", LOGIN),
-    "endpoint.d2c_msg_per_s": Kind("messages/s", "QoS 1 messages from 50 chargers through endpoint and Mosquitto, to PUBACK"),
+    "endpoint.d2c_msg_per_s": Kind(
+        "messages/s", "QoS 1 messages from 50 chargers through endpoint and Mosquitto, to PUBACK"
+    ),
     "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
 }
 """Every figure by its name. Names are fixed: others read them in report.json."""

@@ -45,9 +45,7 @@ class LoginJob:
     """How many QoS 1 messages to send once all are logged in, spread over them."""
 
     @classmethod
-    def of(
-        cls, ready: Mapping[str, Any], devices: Sequence[Produced], *, at_once: int, messages: int = 0
-    ) -> Self:
+    def of(cls, ready: Mapping[str, Any], devices: Sequence[Produced], *, at_once: int, messages: int = 0) -> Self:
         """A job at the cloud with this ready line."""
         hub, mqtt = ready["hub"], ready["mqtt"]
         expiry = int(time.time()) + TOKEN_LIFETIME_S

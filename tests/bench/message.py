@@ -3,7 +3,9 @@
 WINDOW = 8
 """Messages of one client that wait for their PUBACK."""
 
-PAYLOAD = b'{"DeviceId":"ZPR000001","DeviceType":4,"ObservedAt":"2026-06-01T12:00:00.000Z","ObservationId":513,"Value":"0.0"}'
+PAYLOAD = (
+    b'{"DeviceId":"ZPR000001","DeviceType":4,"ObservedAt":"2026-06-01T12:00:00.000Z","ObservationId":513,"Value":"0.0"}'
+)
 
 
 def shares(messages: int, clients: int) -> list[int]:

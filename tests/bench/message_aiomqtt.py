@@ -33,7 +33,9 @@ async def _run(job: dict[str, Any]) -> None:
         await client.__aenter__()
     counts = shares(job["messages"], len(clients))
     watch = Stopwatch()
-    await asyncio.gather(*(_send(*each) for each in zip(clients, (f"{name}/d2c" for name in names), counts, strict=True)))
+    await asyncio.gather(
+        *(_send(*each) for each in zip(clients, (f"{name}/d2c" for name in names), counts, strict=True))
+    )
     done(watch.read())
     for client in clients:
         await client.__aexit__(None, None, None)

@@ -19,6 +19,7 @@ from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage,
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+
 from tests.programs import WITHOUT_STDIN, CloudProgram, Program, descendants, left_over
 from tests.requirements import program
 
@@ -81,7 +82,7 @@ class Charger(Client):
     def cut(self) -> None:
         """The network is gone, without a goodbye on any layer."""
         connection = self.socket()
-        assert connection is not None
+        assert isinstance(connection, ssl.SSLSocket)
         connection.shutdown(socket.SHUT_RDWR)
 
     def _connected(
@@ -165,7 +166,7 @@ def test_it_logs_in_over_tls_1_2_with_the_name_of_the_hub(cloud: CloudProgram, p
     assert names[-1] == cloud.ready["hub"] == "zapcloud.azure-devices.net"
 
 
-@pytest.mark.filterwarnings("ignore:.*unclosed <ssl.SSLSocket:pytest.PytestUnraisableExceptionWarning")  # paho's
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")  # by paho
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
@@ -266,7 +267,7 @@ def test_the_twin_is_read_reported_and_pushed(cloud: CloudProgram, produce: Prod
     def answer_to(topic: str, payload: bytes = b"") -> tuple[str, bytes]:
         charger.publish(topic, payload)
         message = charger.messages.get(timeout=WITHIN_S)
-        return message.topic, message.payload
+        return message.topic, bytes(message.payload)
 
     topic, twin = answer_to("$iothub/twin/GET/?$rid=7")
     assert topic == "$iothub/twin/res/200/?$rid=7"
