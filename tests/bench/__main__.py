@@ -8,6 +8,8 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -46,9 +48,9 @@ def main() -> int:
     return 1 if report.failures else 0
 
 
-async def _until_stopped(measuring: "asyncio._CoroutineLike[Report]") -> Report:
+async def _until_stopped(measuring: Coroutine[Any, Any, Report]) -> Report:
     """Ctrl-C cancels by itself; SIGTERM shall do the same, so that every process that was started is ended."""
-    task = asyncio.ensure_future(measuring)
+    task = asyncio.create_task(measuring)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     return await task
 

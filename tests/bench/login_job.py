@@ -31,7 +31,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class LoginJob:
-    """Who logs in where. The hub is at the real socket `host` and `port`; everybody verifies chain and `hub`, its name."""
+    """Who logs in where. The hub is at the real socket `host` and `port`; everybody verifies its chain and its name."""
 
     hub: str
     host: str

@@ -60,6 +60,10 @@ class ChargerUser(MqttUser):  # type: ignore[misc]
 
     client_cls = ChargerClient
     use_loop_selectors = True
+    tls_context: Any
+    client_id: Any
+    username: Any
+    password: Any
 
     def __init__(self, environment: Any) -> None:
         logins = ChargerClient.logins

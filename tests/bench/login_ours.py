@@ -8,7 +8,7 @@ from pathlib import Path
 import uvloop
 
 from emulator.clock import Rtc
-from emulator.net.api import Address, Interface
+from emulator.net.api import Address
 from emulator.net.hub import HubConnection
 from emulator.net.loopback import LoopbackHost, LoopbackPlan
 from emulator.net.tls import client_context

@@ -59,7 +59,7 @@ BENCHMARKS = (
 
 
 def chosen(patterns: Sequence[str]) -> list[Benchmark]:
-    """The benchmarks that give a figure matching one of the patterns; all without patterns. UsageError for a stray one."""
+    """The benchmarks that give a figure matching a pattern; without patterns all. UsageError: a pattern without any."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in FIGURES):
             raise UsageError(f"--only {pattern}: no such figure; there are {', '.join(FIGURES)}")

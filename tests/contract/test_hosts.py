@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 import pytest
@@ -27,8 +27,18 @@ class Site:
     """A network to make hosts on. `lan` is the prefix of its addresses, the DHCP server's is ``<lan>.0.1``."""
 
     lan: str
-    service: Callable[[str, str], Host]
-    machine: Callable[[str], Host]
+    make: Callable[[str, str | None], Host]
+    hosts: list[Host] = field(default_factory=list)
+
+    def service(self, name: str, address: str) -> Host:
+        """A machine that has its address from the start."""
+        self.hosts.append(self.make(name, address))
+        return self.hosts[-1]
+
+    def machine(self, name: str) -> Host:
+        """A machine without an address."""
+        self.hosts.append(self.make(name, None))
+        return self.hosts[-1]
 
     def charger(self, name: str = "charger", number: int = 7) -> Host:
         """A machine that has got its address."""
@@ -40,18 +50,14 @@ class Site:
 @contextmanager
 def _sim() -> Iterator[Site]:
     net = SimNet(Random(1))
-    yield Site("10.20", net.host, net.host)
+    yield Site("10.20", net.host)
 
 
 @contextmanager
 def _loopback(*, single: bool) -> Iterator[Site]:
     plan, claim = claim_plan(Random(), single=single)
     try:
-        yield Site(
-            plan.prefix,
-            lambda name, address: LoopbackHost(plan, name, address=address),
-            lambda name: LoopbackHost(plan, name, f"02:00:{name}"),
-        )
+        yield Site(plan.prefix, lambda name, address: LoopbackHost(plan, name, f"02:00:{name}", address))
     finally:
         claim.close()
 
@@ -78,6 +84,9 @@ def run(request: pytest.FixtureRequest) -> Run:
             with make_site() as site:
                 async with asyncio.timeout(10 * SOON_S):
                     await story(site)
+                for host in site.hosts:
+                    host.link_down()  # ends every connection that the story left open
+                await asyncio.sleep(0.01)
 
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(told())
@@ -311,13 +320,14 @@ def test_bytes_before_the_receiver_are_delivered_to_it(run: Run) -> None:
             stream.write(b"hello")
             stream.close()
 
-        await hub.listen(443, greet)
+        listener = await hub.listen(443, greet)
         stream = await charger.connect(Address(f"{site.lan}.2.1", 443), timeout_s=SOON_S)
         late = Reader(await charger.connect(Address(f"{site.lan}.2.1", 443), timeout_s=SOON_S))
         assert await late.read(10, SOON_S) == b"hello", "so the first stream has its bytes by now, too"
         reader = Reader(stream)
         assert await reader.read(10, SOON_S) == b"hello"
         assert await reader.read(10, SOON_S) == b""
+        listener.close()
 
     run(story)
 
@@ -373,7 +383,9 @@ def test_the_link_going_down_resets_both_ends_and_takes_the_address(run: Run) ->
         assert caught.value.reason is NetReason.NO_ADDRESS
         await charger.link_up()
         charger.set_interface(Interface(f"{site.lan}.16.8", 16))
-        assert (await charger.udp()).local.host == f"{site.lan}.16.8"
+        again = await charger.udp()
+        assert again.local.host == f"{site.lan}.16.8"
+        again.close()
 
     run(story)
 
