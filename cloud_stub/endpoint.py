@@ -49,7 +49,7 @@ from emulator.wire.iothub import D2C
 from emulator.wire.mqtt import Connect, Publish, Will
 
 CONNECTIONS_MAX = 15_000  # a process may hold 20,000 descriptors
-METHOD_BYTES_MAX = 131_072
+ADDRESSES_MAX = 65_536  # as many as the site's LAN has
 PACKET_BYTES_MAX = MESSAGE_BYTES_MAX + 65_535 + 16
 SWEEP_MIN_S = 1.0
 """Keep-alives and tokens of all connections are looked at together, at most this often."""
@@ -102,6 +102,7 @@ class Endpoint(Service):
         self._listener: Closer | None = None
         self._downlink = Downlink(bus, registry, store, self._online)
         self._sweep: asyncio.TimerHandle | None = None
+        self._addresses: set[str] = set()
 
     @property
     def online(self) -> int:
@@ -110,8 +111,8 @@ class Endpoint(Service):
 
     @property
     def source_addresses(self) -> int:
-        """From how many IP addresses devices are connected."""
-        return len({session.peer.host for session in self._sessions})
+        """From how many IP addresses devices have logged in so far, at most `ADDRESSES_MAX`."""
+        return len(self._addresses)
 
     def inject(self, fault: Fault) -> Undo:
         """Make a fault active. UsageError for one that strikes before the device is known and yet names a device."""
@@ -213,6 +214,8 @@ class Endpoint(Service):
 
     def _admit(self, session: Session, connect: Connect, accepted: Accepted) -> None:
         device_id = accepted.device_id
+        if len(self._addresses) < ADDRESSES_MAX:
+            self._addresses.add(session.peer.host)
         older = self._online.get(device_id)
         if older is not None:
             older.end(CloseReason.TAKEOVER)

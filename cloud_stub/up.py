@@ -9,9 +9,10 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -262,18 +263,26 @@ def _production_secret(state: Path | None) -> bytes:
         return secrets.token_bytes(KEY_BYTES)
     path = state / "production.key"
     try:
-        if path.exists():
-            kept = path.read_bytes()
-            if len(kept) != KEY_BYTES:
-                raise UsageError(f"{path}: must hold {KEY_BYTES} bytes, holds {len(kept)}")
-            return kept
-        secret = secrets.token_bytes(KEY_BYTES)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secret)
+        if not path.exists():
+            _write_secret(path)
+        kept = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    return secret
+    if len(kept) != KEY_BYTES:
+        raise UsageError(f"{path}: must hold {KEY_BYTES} bytes, holds {len(kept)}")
+    return kept
+
+
+def _write_secret(path: Path) -> None:
+    """Make the secret whole or not at all, and never over one that another cloud has just made."""
+    descriptor, aside = tempfile.mkstemp(dir=path.parent)  # mode 600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+        with suppress(FileExistsError):
+            os.link(aside, path)
+    finally:
+        os.unlink(aside)
 
 
 def _policy_key(secret: bytes) -> str:

@@ -1,6 +1,7 @@
 """The command line. What a command needs is imported when it runs, so that --help is quick."""
 
 import json
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 FILE_WIDTH = 120
+ENDINGS = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+"""Signals that end us as Ctrl-C does; Windows has no SIGHUP."""
 
 app = typer.Typer(
     name="emulator",
@@ -93,7 +96,7 @@ def fleet(
 
     from emulator.fleet import FleetOptions, run_fleet
 
-    options = FleetOptions(chargers=chargers, workers=workers, duration_s=duration, seed=seed)
+    options = FleetOptions(chargers=chargers, workers=min(workers, chargers), duration_s=duration, seed=seed)
     report = asyncio.run(run_fleet(options))
     if as_json:
         _print_json(report)
@@ -107,6 +110,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a mark that the terminal lacks is no reason to stop
+    for number in ENDINGS:
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))  # or a broker of ours would live on
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

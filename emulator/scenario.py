@@ -63,6 +63,7 @@ class Inject(_Step):
 
     @property
     def known_as(self) -> str:
+        """The name to heal it by."""
         return self.label or str(self.fault.get("kind"))
 
 

@@ -28,6 +28,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
+        """Everything came as expected."""
         return not self.failures
 
     def as_json(self) -> dict[str, Any]:

@@ -106,7 +106,11 @@ class CloudProgram(Program):
         self.ready: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        self.ready = json.loads(self.line())
+        try:
+            self.ready = json.loads(self.line())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def call(self, method: str, path: str, body: object = None, timeout_s: float = STOP_S) -> tuple[int, Any]:

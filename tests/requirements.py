@@ -46,6 +46,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     for row in (
         Root(),
         Program("mosquitto", "mosquitto"),
+        Program("mosquitto_passwd", "mosquitto"),
         Program("mosquitto_pub", "mosquitto-clients"),
         Program("mosquitto_sub", "mosquitto-clients"),
         Program("dnsmasq", "dnsmasq-base"),
@@ -53,6 +54,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         Program("ip", "iproute2"),
         Program("openssl", "openssl"),
         Program("setpriv", "util-linux"),
+        Program("unshare", "util-linux"),
     )
 }
 """What ``@pytest.mark.needs(...)`` may name."""

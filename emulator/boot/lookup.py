@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 
 from emulator.env import Env
 from emulator.errors import NetError, NetReason
@@ -26,8 +27,7 @@ class Lookup:
     def use(self, dns: Sequence[str]) -> None:
         """Set DHCP's servers; the profile's fallbacks follow them."""
         self.from_dhcp = frozenset(dns)
-        names = dict.fromkeys((*dns, *self._profile.dns.fallbacks))
-        self._servers = tuple(Address(name, self._profile.network.dns_port) for name in names)
+        self._servers = _in_order(tuple(dns), self._profile.dns.fallbacks, self._profile.network.dns_port)
 
     async def find(self, *names: str) -> list[Resolved | Unresolved]:
         """One answer per name, from the cache or the network."""
@@ -61,6 +61,12 @@ class Lookup:
         finally:
             socket.close()
         return answers
+
+
+@lru_cache(maxsize=64)
+def _in_order(dns: tuple[str, ...], fallbacks: tuple[str, ...], port: int) -> tuple[Address, ...]:
+    """The same for all chargers of a site, of which there may be thousands in this process."""
+    return tuple(Address(name, port) for name in dict.fromkeys((*dns, *fallbacks)))
 
 
 __all__ = ["DnsReason", "Lookup"]

@@ -173,11 +173,12 @@ class Life:
 
     def _compose(self, ids: tuple[int, ...]) -> bytes | None:
         charger, items = self._charger, []
+        now = charger.env.rtc.now()
         for id_ in ids:
             value = charger.value(id_)
             if value is not None:
                 self.reporter.sent(id_, value)
-                at = charger.charge.observed_at(value) if id_ == OPERATION_MODE else charger.env.rtc.now()
+                at = charger.charge.observed_at(value) if id_ == OPERATION_MODE else now
                 items.append(Observation(id_, value, at))
         if not items:
             return None

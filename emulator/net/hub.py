@@ -34,6 +34,7 @@ class HubConnection:
     __slots__ = (
         "_closing",
         "_early",
+        "_flush_due",
         "_loop",
         "_mqtt",
         "_on_message",
@@ -55,6 +56,7 @@ class HubConnection:
         self._on_message: OnMessage | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._flush_due = False
         self.closed: asyncio.Future[NetError | None] = self._loop.create_future()
         self.info: TlsInfo = stream.info
 
@@ -149,7 +151,9 @@ class HubConnection:
             self._waiting[packet_id] = future
         else:
             future.set_result(())
-        self._flush()
+        if not self._flush_due:
+            self._flush_due = True  # what is asked in one turn of the loop leaves in one TLS record
+            self._loop.call_soon(self._flush)
         return future
 
     def _handle(self, events: list[Event]) -> None:
@@ -184,6 +188,7 @@ class HubConnection:
             future.set_result(codes)
 
     def _flush(self) -> None:
+        self._flush_due = False
         data = self._mqtt.output()
         if data:
             self._stream.write(data)

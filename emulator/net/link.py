@@ -11,6 +11,9 @@ from pydantic import Field
 from emulator.faults import Fault, FaultSet, Undo
 
 BITS_PER_BYTE = 8
+HEADER_BYTES = 40  # IPv4 and TCP without options
+BACKLOG_S = 5.0
+"""What would wait longer than this on a rate-limited link is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class LinkParams:
     loss: float = 0.0
     """Probability that a packet is lost."""
     rate_bps: float | None = None
+    mtu_bytes: int = 1500
+    """What is larger travels as several packets, and one lost packet loses all."""
     up: bool = True
 
 
@@ -105,9 +110,16 @@ class Link:
     def plan(self, size_bytes: int, way: Way) -> float | None:
         """When a packet that is sent now arrives (monotonic seconds); None: it is lost."""
         params, now = self.params, self._now()
-        if not params.up or (params.loss and self._rng.random() < params.loss):
+        if not params.up:
             return None
+        if params.loss:
+            packets = max(1, -(-size_bytes // params.mtu_bytes))
+            if self._rng.random() >= (1 - params.loss) ** packets:
+                return None
+        sent = now
         if params.rate_bps:
-            now = max(now, self._free_at[way]) + size_bytes * BITS_PER_BYTE / params.rate_bps
-            self._free_at[way] = now
-        return now + params.delay_s + (self._rng.uniform(0, params.jitter_s) if params.jitter_s else 0.0)
+            sent = max(now, self._free_at[way]) + size_bytes * BITS_PER_BYTE / params.rate_bps
+            if sent > now + BACKLOG_S:
+                return None
+            self._free_at[way] = sent
+        return sent + params.delay_s + (self._rng.uniform(0, params.jitter_s) if params.jitter_s else 0.0)

@@ -45,6 +45,7 @@ class Reader:
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until the stream has room for more. NetError if it has ended, or TIMED_OUT."""
+        await asyncio.sleep(0)  # the stream tells of a full buffer from the loop, never from inside `write`
         await self._wait(lambda: not self._writing_paused or self._ended, timeout_s, "no room to write")
         if self._ended:
             raise self._error or NetError(NetReason.CLOSED, "by the peer")

@@ -10,7 +10,8 @@ from emulator.net.shaped_datagrams import ShapedDatagrams
 from emulator.net.shaped_stream import ShapedStream
 from emulator.net.site import Firewall, Verdict
 
-HANDSHAKE_BYTES = 60
+SYN_BYTES = 60
+SYN_RETRY_S = 1.0  # RFC 6298 section 2.1; it doubles each time
 
 
 class ShapedHost:
@@ -52,19 +53,21 @@ class ShapedHost:
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """A socket whose packets take the link both ways, and pass the firewall on their way out."""
         self._need_carrier()
-        return ShapedDatagrams(await self._host.udp(port, broadcast=broadcast), self._firewall, self._link)
+        inner = await self._host.udp(port, broadcast=broadcast)
+        return ShapedDatagrams(inner, self._firewall, self._link, self.name)
 
     async def connect(self, to: Address, *, timeout_s: float) -> Stream:
         """Connect through firewall and link: DROP ends in TIMED_OUT, REJECT in REFUSED."""
         self._need_carrier()
-        verdict = self._firewall.verdict("tcp", to)
-        if verdict is Verdict.DROP:
-            await asyncio.sleep(timeout_s)
-            raise NetError(NetReason.TIMED_OUT, f"{to} does not answer")
-        await self._round_trip()
-        if verdict is Verdict.REJECT:
-            raise NetError(NetReason.REFUSED, str(to))
-        stream = ShapedStream(await self._host.connect(to, timeout_s=timeout_s), self._firewall, self._link)
+        if self.interface is None:
+            raise NetError(NetReason.NO_ADDRESS, self.name)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._knock(to)
+                inner = await self._host.connect(to, timeout_s=timeout_s)
+        except TimeoutError:
+            raise NetError(NetReason.TIMED_OUT, f"{to} did not answer in {timeout_s:g} s") from None
+        stream = ShapedStream(inner, self._firewall, self._link, self.name)
         self._streams.add(stream)
         stream.ended = self._streams.discard
         return stream
@@ -73,12 +76,26 @@ class ShapedHost:
         """As the host inside: chargers never listen, so nothing comes in to be shaped."""
         return await self._host.listen(port, serve)
 
-    async def _round_trip(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for way in Way:
-            arrives = self._link.plan(HANDSHAKE_BYTES, way)
-            if arrives is not None and arrives > now:
-                await asyncio.sleep(arrives - now)
+    async def _knock(self, to: Address) -> None:
+        """Take the time of a SYN and its answer; lost ones are sent again."""
+        loop, retry_s = asyncio.get_running_loop(), SYN_RETRY_S
+        while True:
+            verdict = self._firewall.verdict("tcp", to, self.name)
+            answered = None if verdict is Verdict.DROP else self._round_trip()
+            if answered is not None:
+                break
+            await asyncio.sleep(retry_s)
+            retry_s *= 2
+        if answered > loop.time():
+            await asyncio.sleep(answered - loop.time())
+        self._need_carrier()
+        if verdict is Verdict.REJECT:
+            raise NetError(NetReason.REFUSED, str(to))
+
+    def _round_trip(self) -> float | None:
+        """When the answer to a packet that is sent now is there; None: one of the two is lost."""
+        there, back = (self._link.plan(SYN_BYTES, way) for way in Way)
+        return None if there is None or back is None else there + back - asyncio.get_running_loop().time()
 
     def _need_carrier(self) -> None:
         if not self._link.params.up:

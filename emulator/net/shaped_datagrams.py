@@ -3,18 +3,20 @@
 import asyncio
 from collections import deque
 
+from emulator.errors import NetError, NetReason
 from emulator.net.api import DATAGRAM_QUEUE_MAX, Address, Datagrams
 from emulator.net.link import Link, Way
 from emulator.net.site import Firewall, Verdict
 
 
 class ShapedDatagrams:
-    """What is sent may be dropped, lost or late; so may what comes back. REJECT is silence: UDP clients see no error."""
+    """What is sent may be dropped, lost or late; so may what comes back. REJECT is silence, for UDP sees no error."""
 
-    def __init__(self, socket: Datagrams, firewall: Firewall, link: Link) -> None:
+    def __init__(self, socket: Datagrams, firewall: Firewall, link: Link, who: str = "*") -> None:
         self._socket = socket
         self._firewall = firewall
         self._link = link
+        self._who = who
         self._loop = asyncio.get_running_loop()
         self._late: deque[tuple[float, bytes, Address]] = deque(maxlen=DATAGRAM_QUEUE_MAX)
         self._closed = False
@@ -26,7 +28,7 @@ class ShapedDatagrams:
     def send(self, data: bytes, to: Address) -> None:
         """Put a datagram on the link."""
         arrives = self._link.plan(len(data), Way.UP)
-        if arrives is None or self._firewall.verdict("udp", to) is not Verdict.PASS:
+        if arrives is None or self._firewall.verdict("udp", to, self._who) is not Verdict.PASS:
             return
         if arrives <= self._loop.time():
             self._socket.send(data, to)
@@ -43,6 +45,8 @@ class ShapedDatagrams:
         delay_s = self._late[0][0] - self._loop.time()
         if delay_s > 0:
             await asyncio.sleep(delay_s)
+        if self._closed:
+            raise NetError(NetReason.CLOSED, "socket")
         _, data, sender = self._late.popleft()
         return data, sender
 

@@ -1,4 +1,4 @@
-"""A TCP connection behind a link and a firewall: bytes come late but in order, or stop coming."""
+"""A TCP connection behind a link and a firewall: bytes come late but in order, or stop coming until it gives up."""
 
 import asyncio
 from collections import deque
@@ -6,78 +6,117 @@ from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Receiver, Stream
-from emulator.net.link import Link, Way
+from emulator.net.link import HEADER_BYTES, Link, Way
 from emulator.net.site import Firewall, Verdict
 
-RETRANSMIT_S = 1.0  # RFC 6298 section 2: the first retransmission timeout
-QUEUE_BYTES_MAX = 256 * 1024
-"""What may be on its way in one direction before the sender is held back."""
+RETRANSMIT_S = 0.2  # Linux's lowest retransmission timeout (TCP_RTO_MIN); it doubles each time, RFC 6298 section 5.5
+RETRANSMIT_MAX_S = 120.0  # Linux's highest (TCP_RTO_MAX)
+RETRANSMITS_MAX = 15  # Linux's tcp_retries2: some 15 minutes in all
+HIGH_WATER_BYTES = 64 * 1024
+LOW_WATER_BYTES = 16 * 1024
 
-Deliver = Callable[[bytes], None]
+Piece = bytes | None
+"""What one packet carries; None is the FIN."""
 
 
 class _Lane:
-    """One direction: a queue of pieces with their times of arrival, which never overtake each other."""
+    """One direction: pieces that never overtake each other. A lost one is sent again, and holds up those behind it."""
 
-    __slots__ = ("_deliver", "_ended", "_last", "_link", "_loop", "_queue", "_way", "size_bytes")
+    __slots__ = (
+        "_deliver",
+        "_fate",
+        "_flight",
+        "_gave_up",
+        "_last",
+        "_loop",
+        "_queue",
+        "_retransmits",
+        "_timer",
+        "held_bytes",
+    )
 
-    def __init__(self, link: Link, way: Way, deliver: Deliver) -> None:
+    def __init__(
+        self, fate: Callable[[int], float | None], deliver: Callable[[Piece], None], gave_up: Callable[[], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._link = link
-        self._way = way
+        self._fate = fate
         self._deliver = deliver
-        self._queue: deque[tuple[bytes, asyncio.TimerHandle]] = deque()
+        self._gave_up = gave_up
+        self._queue: deque[Piece] = deque()
+        self._flight: deque[Piece] = deque()
         self._last = 0.0
-        self._ended: Callable[[], None] | None = None
-        self.size_bytes = 0
+        self._retransmits = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.held_bytes = 0
 
-    def put(self, data: bytes) -> None:
-        """Send a piece on its way; a lost one comes a retransmission later."""
-        now = self._loop.time()
-        arrives = self._link.plan(len(data), self._way)
-        late = arrives if arrives is not None else now + RETRANSMIT_S + self._link.params.delay_s
-        self._last = max(self._last, late)
-        if not self._queue and self._last <= now:
-            self._deliver(data)
-            return
-        self.size_bytes += len(data)
-        self._queue.append((data, self._loop.call_at(self._last, self._arrive)))
-
-    def end(self, ended: Callable[[], None]) -> None:
-        """Call `ended` after the last piece."""
-        if self._queue:
-            self._ended = ended
-        else:
-            ended()
+    def put(self, piece: Piece) -> None:
+        """Send a piece on its way."""
+        self._queue.append(piece)
+        self.held_bytes += len(piece or b"")
+        if self._timer is None:
+            self._send()
 
     def clear(self) -> None:
         """Drop everything that is on its way."""
-        for _, timer in self._queue:
-            timer.cancel()
         self._queue.clear()
-        self._ended = None
-        self.size_bytes = 0
+        self._flight.clear()
+        self.held_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
+        self._timer = None
+        while self._queue:
+            arrives = self._fate(HEADER_BYTES + len(self._queue[0] or b""))
+            if arrives is None:
+                self._retransmit()
+                return
+            self._retransmits = 0
+            self._flight.append(self._queue.popleft())
+            self._last = max(self._last, arrives)
+            if len(self._flight) == 1 and self._last <= self._loop.time():
+                self._arrive()
+            else:
+                self._loop.call_at(self._last, self._arrive)
+
+    def _retransmit(self) -> None:
+        if self._retransmits == RETRANSMITS_MAX:
+            self._gave_up()
+            return
+        delay_s = min(RETRANSMIT_S * 2**self._retransmits, RETRANSMIT_MAX_S)
+        self._retransmits += 1
+        self._timer = self._loop.call_later(delay_s, self._send)
 
     def _arrive(self) -> None:
-        data, _ = self._queue.popleft()
-        self.size_bytes -= len(data)
-        self._deliver(data)
-        if not self._queue and self._ended is not None:
-            ended, self._ended = self._ended, None
-            ended()
+        if self._flight:  # else it was cleared meanwhile
+            piece = self._flight.popleft()
+            self.held_bytes -= len(piece or b"")
+            self._deliver(piece)
 
 
 class ShapedStream:
     """A `Stream` over a `Stream`, and the `Receiver` of the inner one."""
 
-    def __init__(self, stream: Stream, firewall: Firewall, link: Link) -> None:
+    def __init__(self, stream: Stream, firewall: Firewall, link: Link, who: str = "*") -> None:
         self._stream = stream
         self._firewall = firewall
+        self._link = link
+        self._who = who
+        self._loop = asyncio.get_running_loop()
         self._receiver: Receiver | None = None
-        self._up = _Lane(link, Way.UP, stream.write)
-        self._down = _Lane(link, Way.DOWN, self._deliver)
-        self._reading_paused = self._over = False
+        self._up = _Lane(lambda size: self._fate(size, Way.UP), self._leave, self._give_up)
+        self._down = _Lane(lambda size: self._fate(size, Way.DOWN), self._arrive, self._give_up)
+        self._arrived: deque[Piece] = deque()
+        self._arrived_bytes = 0
+        self._reading_paused = self._held_back = False
+        self._full = self._inner_full = False
+        self._closing = self._over = False
+        self._error: NetError | None = None
         self.ended: Callable[[ShapedStream], None] = lambda stream: None
+        """Called once, when the stream has ended."""
+        stream.attach(self)
+
+    # Stream
 
     @property
     def local(self) -> Address:
@@ -90,80 +129,143 @@ class ShapedStream:
     @property
     def unsent_bytes(self) -> int:
         """Bytes on the link count as unsent."""
-        return self._up.size_bytes + self._stream.unsent_bytes
+        return self._up.held_bytes + self._stream.unsent_bytes
 
     def attach(self, receiver: Receiver) -> None:
-        """Set the receiver."""
-        first = self._receiver is None
         self._receiver = receiver
-        if first:
-            self._stream.attach(self)
+        self._loop.call_soon(self._report if self._over else self._hand_on)
 
     def write(self, data: bytes) -> None:
-        """Send bytes through the link; a firewall that has closed meanwhile swallows them."""
-        if not self._over and self._firewall.verdict("tcp", self.peer) is Verdict.PASS:
-            self._up.put(data)
+        if not self._closing:
+            for piece in self._pieces(data):
+                self._up.put(piece)
+            if self._up.held_bytes > HIGH_WATER_BYTES:
+                self._loop.call_soon(self._check_room)
 
     def close(self) -> None:
-        """Close after what is on its way."""
-        self._up.end(self._stream.close)
+        if not self._closing:
+            self._closing = True
+            self._up.put(None)
 
     def abort(self) -> None:
-        """End now."""
-        self._up.clear()
-        self._stream.abort()
-
-    def pause_reading(self) -> None:
-        """Hold the peer back."""
-        self._reading_paused = True
-        self._stream.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on reading."""
-        self._reading_paused = False
-        self._stream.resume_reading()
+        if not self._over:
+            self._closing = True
+            self._up.clear()
+            self._stream.abort()
+            self._loop.call_soon(self._end, None)
 
     def lose(self) -> None:
         """The carrier is gone: RESET, now."""
         self._end(NetError(NetReason.RESET, "the link went down"))
         self._stream.abort()
 
+    def pause_reading(self) -> None:
+        self._reading_paused = True
+        self._stream.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._reading_paused = False
+        self._loop.call_soon(self._hand_on)
+
+    # Receiver of the inner stream
+
     def data_received(self, data: bytes) -> None:
-        """Part of the Receiver of the inner stream."""
-        if self._firewall.verdict("tcp", self.peer) is not Verdict.PASS:
+        if self._closing:
             return
-        self._down.put(data)
-        if self._down.size_bytes > QUEUE_BYTES_MAX:
+        for piece in self._pieces(data):
+            self._down.put(piece)
+        if self._down.held_bytes + self._arrived_bytes > HIGH_WATER_BYTES and not self._held_back:
+            self._held_back = True
             self._stream.pause_reading()
 
     def connection_lost(self, error: NetError | None) -> None:
-        """Part of the Receiver of the inner stream."""
         self._up.clear()
-        self._down.end(lambda: self._end(error))
+        if self._closing:
+            self._end(None)
+        else:
+            self._error = error
+            self._down.put(None)
 
     def pause_writing(self) -> None:
-        """Part of the Receiver of the inner stream."""
-        if self._receiver is not None:
-            self._receiver.pause_writing()
+        self._inner_full = True
+        self._check_room()
 
     def resume_writing(self) -> None:
-        """Part of the Receiver of the inner stream."""
-        if self._receiver is not None:
+        self._inner_full = False
+        self._check_room()
+
+    # Between the two
+
+    def _fate(self, size_bytes: int, way: Way) -> float | None:
+        """When a packet arrives. What the firewall stops is never acknowledged, and a rejection is no reset."""
+        if self._firewall.verdict("tcp", self.peer, self._who) is not Verdict.PASS:
+            return None
+        return self._link.plan(size_bytes, way)
+
+    def _pieces(self, data: bytes) -> list[bytes]:
+        """Packets as the link has them, where it matters how many there are."""
+        params = self._link.params
+        if not (params.loss or params.rate_bps):
+            return [data]
+        size = params.mtu_bytes - HEADER_BYTES
+        return [data[start : start + size] for start in range(0, len(data), size)]
+
+    def _leave(self, piece: Piece) -> None:
+        if piece is None:
+            self._stream.close()
+        else:
+            self._stream.write(piece)
+            if self._full:
+                self._loop.call_soon(self._check_room)
+
+    def _arrive(self, piece: Piece) -> None:
+        self._arrived.append(piece)
+        self._arrived_bytes += len(piece or b"")
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the receiver what it is ready for, and let the peer go on when little is left."""
+        while self._arrived and self._receiver is not None and not self._reading_paused and not self._over:
+            piece = self._arrived.popleft()
+            if piece is None:
+                self._end(self._error)
+                return
+            self._arrived_bytes -= len(piece)
+            if not self._closing:
+                self._receiver.data_received(piece)
+        if self._held_back and self._down.held_bytes + self._arrived_bytes <= LOW_WATER_BYTES:
+            self._held_back = False
+        if not (self._held_back or self._reading_paused or self._over):
+            self._stream.resume_reading()
+
+    def _check_room(self) -> None:
+        """Tell the receiver when the way out has become full or has room again. Never called from inside `write`."""
+        limit = LOW_WATER_BYTES if self._full else HIGH_WATER_BYTES
+        full = self._inner_full or self._up.held_bytes > limit
+        if full == self._full or self._receiver is None:
+            return
+        self._full = full
+        if full:
+            self._receiver.pause_writing()
+        else:
             self._receiver.resume_writing()
 
-    def _deliver(self, data: bytes) -> None:
-        if self._receiver is not None and not self._over:
-            self._receiver.data_received(data)
-        if not self._reading_paused and self._down.size_bytes <= QUEUE_BYTES_MAX:
-            self._stream.resume_reading()
+    def _give_up(self) -> None:
+        self._end(NetError(NetReason.TIMED_OUT, f"{self.peer} acknowledges nothing"))
+        self._stream.abort()
 
     def _end(self, error: NetError | None) -> None:
         if self._over:
             return
-        self._over = True
+        self._closing = self._over = True
+        self._error = error
         self._up.clear()
         self._down.clear()
+        self._arrived.clear()
         self.ended(self)
+        self._report()
+
+    def _report(self) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.connection_lost(error)
+            receiver.connection_lost(self._error)

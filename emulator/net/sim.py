@@ -172,9 +172,13 @@ class SimHost:
         loop.call_later(self._net.latency_s, self._net.knock, local, to, self, answer)
         try:
             async with asyncio.timeout(timeout_s):
-                return await answer
+                stream = await answer
         except TimeoutError:
             raise NetError(NetReason.TIMED_OUT, f"{to} did not answer in {timeout_s:g} s") from None
+        if self.interface is None or self.interface.address != local.host:
+            stream.lose()
+            raise NetError(NetReason.RESET, f"{local.host} is gone")
+        return stream
 
     async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
         """Accept connections to `port`."""

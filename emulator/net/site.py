@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import AddressValueError, IPv4Address
 from random import Random
 from typing import Annotated, ClassVar, Literal
 
@@ -48,15 +49,23 @@ class Firewall:
 
     def inject(self, fault: Block) -> Undo:
         """Add a rule. UsageError: its host is a name that nobody knows."""
-        if fault.host is not None and not fault.host[-1:].isdigit() and fault.host not in self._names:
+        if fault.host is not None and fault.host not in self._names and not _is_address(fault.host):
             raise UsageError(f"host: {fault.host!r} is no host here; there are {', '.join(sorted(self._names))}")
         return self._faults.inject(fault)
 
-    def verdict(self, protocol: Protocol, to: Address) -> Verdict:
-        """What happens to a packet on its way out."""
-        fault = self._faults.strikes(Block, when=lambda rule: self._matches(rule, protocol, to))
+    def verdict(self, protocol: Protocol, to: Address, who: str = "*") -> Verdict:
+        """What happens to a packet of `who` on its way out."""
+        fault = self._faults.strikes(Block, who, when=lambda rule: self._matches(rule, protocol, to))
         return Verdict(fault.action) if fault else Verdict.PASS
 
     def _matches(self, rule: Block, protocol: Protocol, to: Address) -> bool:
         host = self._names.get(rule.host, rule.host) if rule.host else None
         return rule.protocol in ("*", protocol) and rule.port in (None, to.port) and host in (None, to.host)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True

@@ -1,7 +1,8 @@
 """DNS messages for address look-ups, over dnspython (RFC 1035)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import dns.exception
 import dns.flags
@@ -13,6 +14,9 @@ import dns.rdatatype
 import dns.rrset
 
 from emulator.errors import WireError
+
+SAME_QUESTION = SAME_ANSWER = 256
+"""Thousands of chargers ask the same few questions: what differs is the id, so the rest is worked out once."""
 
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = "noerror", "servfail", "nxdomain", "refused"
 
@@ -54,11 +58,15 @@ class Reply:
 
 def encode_query(query: Query) -> bytes:
     """One recursive query. DnsError for a name that DNS cannot carry."""
+    return query.query_id.to_bytes(2, "big") + _encode_question(query.question)
+
+
+@lru_cache(maxsize=SAME_QUESTION)
+def _encode_question(question: Question) -> bytes:
     try:
-        message = dns.message.make_query(query.question.name, query.question.type, id=query.query_id)
-        return message.to_wire()
+        return dns.message.make_query(question.name, question.type, id=0).to_wire()[2:]
     except (dns.exception.DNSException, ValueError) as error:
-        raise DnsError(f"{query.question.name!r}: {error}") from None
+        raise DnsError(f"{question.name!r}: {error}") from None
 
 
 def decode_query(data: bytes) -> Query:
@@ -85,6 +93,11 @@ def encode_reply(request: bytes, *, rcode: str = NOERROR, addresses: Sequence[st
 
 def decode_reply(data: bytes) -> Reply:
     """The reply in one datagram, CNAMEs followed within it; DnsError for anything else."""
+    return replace(_decode_reply(bytes(2) + data[2:]), query_id=int.from_bytes(data[:2], "big"))
+
+
+@lru_cache(maxsize=SAME_ANSWER)
+def _decode_reply(data: bytes) -> Reply:
     message = _parse(data)
     if not message.flags & dns.flags.QR:
         raise DnsError("not a reply")

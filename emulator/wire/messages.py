@@ -10,9 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 from emulator.errors import WireError
+
+
+SAME_TIME = 64
+"""The observations of one message bear one time: remembering the last few spares most of the conversions."""
 
 
 class MessageError(WireError):
@@ -84,6 +89,8 @@ class CompletedSession:
 
 
 _PULSE = b'{"Type":2}'
+
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def number(value: float) -> str:
@@ -203,7 +210,7 @@ def _parse_observation(record: Mapping[str, Any]) -> Observation:
 
 def _dump(record: dict[str, Any]) -> bytes:
     try:
-        return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+        return _to_json(record).encode()
     except UnicodeEncodeError:
         raise MessageError("text that is no UTF-8") from None
 
@@ -253,20 +260,25 @@ def _text(record: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise MessageError(f"{key} is not text")
     try:
-        value.encode()
+        if not value.isascii():
+            value.encode()
     except UnicodeEncodeError:
         raise MessageError(f"{key} is no UTF-8") from None
     return value
 
 
 def _time(record: Mapping[str, Any], key: str) -> datetime:
-    text = _text(record, key)
     try:
-        at = datetime.fromisoformat(text)
+        return _utc(_text(record, key))
     except ValueError:
-        raise MessageError(f"{key} is not a time") from None
+        raise MessageError(f"{key} is not a time in UTC") from None
+
+
+@lru_cache(maxsize=SAME_TIME)
+def _utc(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
     if not text.endswith("Z") or at.utcoffset() != timedelta(0):
-        raise MessageError(f"{key} is not in UTC")
+        raise ValueError(text)
     return at.replace(tzinfo=UTC)
 
 
@@ -280,4 +292,9 @@ def _event_type(kind: int) -> EventType:
 def _stamp(at: datetime) -> str:
     if at.utcoffset() != timedelta(0):
         raise MessageError("a time that is not in UTC")
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _stamp_utc(at)
+
+
+@lru_cache(maxsize=SAME_TIME)
+def _stamp_utc(at: datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -79,7 +79,8 @@ def _figures(seen: Sequence[Storm], bare: Sequence[Handshakes], lone: Sequence[H
     boots_per_s = over(lambda storm: storm.report["boots_per_s"])
     limit = Peer(f"{HANDSHAKE_CLIENTS} x openssl s_time", tuple(each.per_s for each in bare))
     single = median(each.per_s for each in lone)
-    note = f"{seen[0].boots} chargers, one process, a fresh cloud on Mosquitto each time"
+    sent = median(storm.report["messages"]["up"] / storm.boots for storm in seen)
+    note = f"{seen[0].boots} chargers, one process, a fresh cloud on Mosquitto each time; {sent:.0f} messages per boot"
     return [
         figure("fleet.boots_per_s", boots_per_s, note=f"{note}; {_stages(seen)}"),
         figure("fleet.boots_vs_handshake_limit", boots_per_s, peer=limit, note=f"one s_time alone: {single:.0f}/s"),

@@ -155,14 +155,17 @@ def test_the_demo_is_one_json_object_with_everything_that_it_shows(capsys: pytes
     assert (report["world"], report["seed"]) == ("sim", 1)
 
 
-def test_ctrl_c_ends_a_run_with_status_130_and_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_and_its_like_end_a_run_with_status_130_and_without_a_traceback(
+    ending: signal.Signals, tmp_path: Path
+) -> None:
     path = story(tmp_path, "failed", 1e9)
     with in_process("play", path, env=os.environ | {"PYTHONUNBUFFERED": "1"}) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if "power on" in line:
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         process.stdout.read()
         assert process.stderr.read() == ""
     assert process.returncode == 130

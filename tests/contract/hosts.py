@@ -1,0 +1,88 @@
+"""The kinds of network that the contract of every host is tried on."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+import uvloop
+
+from emulator.clock import SimLoop
+from emulator.net.api import Address, Host, Interface
+from emulator.net.link import LAN, Link
+from emulator.net.loopback import LoopbackHost, claim_plan
+from emulator.net.shaped import ShapedHost
+from emulator.net.sim import SimNet
+from emulator.net.site import Firewall
+
+NOBODY = Address("203.0.113.9", 8883)
+SOON_S = 2.0
+"""Long enough for whatever must arrive, on a busy machine too."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A network to make hosts on. `lan` is the prefix of its addresses, the DHCP server's is ``<lan>.0.1``."""
+
+    lan: str
+    make: Callable[[str, str | None], Host]
+    hosts: list[Host] = field(default_factory=list)
+
+    def service(self, name: str, address: str) -> Host:
+        """A machine that has its address from the start."""
+        self.hosts.append(self.make(name, address))
+        return self.hosts[-1]
+
+    def machine(self, name: str) -> Host:
+        """A machine without an address."""
+        self.hosts.append(self.make(name, None))
+        return self.hosts[-1]
+
+    def charger(self, name: str = "charger", number: int = 7) -> Host:
+        """A machine that has got its address."""
+        host = self.machine(name)
+        host.set_interface(Interface(f"{self.lan}.16.{number}", 16))
+        return host
+
+
+@contextmanager
+def _sim() -> Iterator[Site]:
+    net = SimNet(Random(1))
+    yield Site("10.20", net.host)
+
+
+@contextmanager
+def _loopback(*, single: bool) -> Iterator[Site]:
+    plan, claim = claim_plan(Random(), single=single)
+    try:
+        yield Site(plan.prefix, lambda name, address: LoopbackHost(plan, name, f"02:00:{name}", address))
+    finally:
+        claim.close()
+
+
+@contextmanager
+def _shaped(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site]:
+    """Behind a perfect link and a firewall without rules every host is what it was."""
+    now = asyncio.get_running_loop().time
+    firewall = Firewall(Random(1), now, {})
+    with inside() as site:
+
+        def make(name: str, address: str | None) -> Host:
+            return ShapedHost(site.make(name, address), firewall=firewall, link=Link(LAN, Random(1), now))
+
+        yield Site(site.lan, make)
+
+
+WAYS = {
+    "sim": (SimLoop, _sim),
+    "shaped-sim": (SimLoop, lambda: _shaped(_sim)),
+    "shaped-loopback-uvloop": (uvloop.new_event_loop, lambda: _shaped(lambda: _loopback(single=False))),
+    "loopback": (asyncio.SelectorEventLoop, lambda: _loopback(single=False)),
+    "loopback-uvloop": (uvloop.new_event_loop, lambda: _loopback(single=False)),
+    "single-address": (asyncio.SelectorEventLoop, lambda: _loopback(single=True)),
+    "single-address-uvloop": (uvloop.new_event_loop, lambda: _loopback(single=True)),
+}
+
+Story = Callable[[Site], Awaitable[None]]
+Run = Callable[[Story], None]
