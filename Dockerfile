@@ -1,4 +1,4 @@
-# Three images out of one file: mosquitto, cloud, charger. Works with the classic builder and with BuildKit.
+# Two images out of one file: mosquitto, and emulator for the cloud and the chargers. Works with the classic builder and with BuildKit.
 
 FROM debian:bookworm-slim AS system
 RUN apt-get update \
@@ -33,16 +33,4 @@ RUN /opt/emulator/bin/pip install --quiet . && useradd --system --create-home --
 ENV PATH=/opt/emulator/bin:$PATH PYTHONUNBUFFERED=1 ZAPTEC_CERTS=/var/lib/emulator/certs
 RUN install -d -o emulator -g emulator "$ZAPTEC_CERTS" /var/lib/emulator/state /var/lib/emulator/state/certs
 WORKDIR /var/lib/emulator
-
-
-FROM emulator AS cloud
 USER emulator
-EXPOSE 53/udp 67/udp 123/udp 443 8883
-ENTRYPOINT ["python", "-m", "cloud_stub"]
-CMD ["up", "--bus", "mosquitto", "--json"]
-
-
-# Stays root, because a charger sets address and routes of its interface; compose leaves it NET_ADMIN and NET_RAW and no more.
-FROM emulator AS charger
-ENTRYPOINT ["python", "-m", "emulator"]
-CMD ["run", "--interface", "eth0"]

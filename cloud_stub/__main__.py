@@ -27,6 +27,7 @@ def up(
     state: Annotated[Path | None, typer.Option(help="Keep certificates and the production secret here.")] = None,
     bus: Annotated[Literal["mosquitto", "local"], typer.Option(help="What stands behind the hub.")] = "mosquitto",
     broker: Annotated[str | None, typer.Option(help="HOST:PORT of a Mosquitto that runs already.")] = None,
+    control_host: Annotated[str, typer.Option(help="Address of the control API, which has no login.")] = "127.0.0.1",
     control_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the control API; 0 picks one.")] = 0,
     single: Annotated[bool, typer.Option("--single", help="Use 127.0.0.1 alone, as on macOS.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
@@ -35,7 +36,7 @@ def up(
     from cloud_stub.up import UpOptions, print_ready
     from cloud_stub.up import up as run_up
 
-    options = UpOptions(state, bus, _address(broker), control_port, single)
+    options = UpOptions(state, bus, _address(broker), control_host, control_port, single)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_up(options, lambda line: print_ready(line, as_json=as_json)))
 

@@ -69,7 +69,7 @@ class Cloud:
         self.zapcloud = ZapCloud(bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud"))
         self.endpoint = self._endpoint()
         self.firmware = self._firmware()
-        self._machines = self._site() + [(self.endpoint, "hub", parts.topology.hub)]
+        self._machines = [*self._site(), (self.endpoint, "hub", parts.topology.hub)]
         self._https = self._other_https()
 
     async def start(self, host_for: HostFor) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import uvloop
 
 from certs.make import default_dir, ensure
+from cloud_stub.backbone import Backbone, backbone
 from cloud_stub.bus import Bus, LocalBus
 from cloud_stub.cloud import Cloud, CloudParts
-from cloud_stub.backbone import Backbone, backbone
 from cloud_stub.topology import Topology
 from emulator.clock import Rtc, SimLoop, Utc, system_utc
 from emulator.env import Env, Spec
@@ -22,11 +22,11 @@ from emulator.flash import MemoryFlash
 from emulator.net import link, site
 from emulator.net.api import Closer, Host
 from emulator.net.link import Link, LinkFault
-from emulator.net.loopback import LoopbackHost, LoopbackPlan, claim_plan
+from emulator.net.loopback import LoopbackHost, claim_plan
 from emulator.net.shaped import ShapedHost
 from emulator.net.sim import SimNet
 from emulator.net.site import Firewall
-from emulator.profile import Profile, load_profile
+from emulator.profile import load_profile
 from emulator.remote import mac_of
 from emulator.trace import Trace
 from emulator.world import LoopFactory, WorldOptions
@@ -194,7 +194,7 @@ class SimWorld(LabWorld):
 
 
 class LoopbackWorld(LabWorld):
-    """Real sockets on 127.x.y.z in this process, as an ordinary user; Mosquitto behind the hub where it is installed."""
+    """Real sockets on 127.x.y.z in this process, as any user; Mosquitto behind the hub where it is installed."""
 
     name = "loopback"
     loop_factory = staticmethod(uvloop.new_event_loop)

@@ -17,7 +17,7 @@ HISTORY_MAX = 2000
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request as the service saw it. `request` and `reply` are short texts for people and tests, without secrets."""
+    """One request as the service saw it. `request` and `reply` are short texts for people and tests, no secrets."""
 
     t: float
     sender: str

@@ -36,7 +36,7 @@ from emulator.net.api import Address, Host
 from emulator.net.loopback import LoopbackHost, LoopbackPlan, claim_plan
 from emulator.profile import Profile, load_profile
 
-CONTROL_HOST = "127.0.0.1"
+CONTROL_HOST, ANY_HOST = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only compared with
 POLICY = "iothubowner"
 CONTROL_STOP_S = 1
 """How long calls of the control API that have begun may take once the cloud is told to stop."""
@@ -50,6 +50,8 @@ class UpOptions:
     """Where certificates and the production secret are kept; None: the user's cache, and a new secret each time."""
     bus: BusChoice = "mosquitto"
     broker: Address | None = None
+    control_host: str = CONTROL_HOST
+    """Where the control API listens. It has no login: leave it on loopback unless the network is private."""
     control_port: int = 0
     single: bool = False
     """Use 127.0.0.1 alone, as where no other loopback address exists."""
@@ -68,7 +70,7 @@ class _Running:
 
 
 async def up(options: UpOptions, say: Callable[[dict[str, Any]], None]) -> None:
-    """Run a cloud until SIGINT or SIGTERM; `say` gets the ready line.
+    """Run a cloud until SIGINT, SIGTERM or SIGHUP; `say` gets the ready line.
 
     UsageError or BusError when it cannot start, UsageError when its broker dies, CancelledError when it was told to
     stop before it was ready. Everything is ended and removed in each case.
@@ -86,9 +88,10 @@ async def _run(options: UpOptions, say: Callable[[dict[str, Any]], None], ready:
     certs = ensure(options.state / "certs" if options.state else default_dir())
     secret = _production_secret(options.state)
     async with _services(options, certs, secret) as (cloud, plan, spine, topology):
-        held = _bind(options.control_port)
+        held = _bind(options.control_host, options.control_port)
         with held:
-            url = f"http://{CONTROL_HOST}:{held.getsockname()[1]}"
+            host = CONTROL_HOST if options.control_host == ANY_HOST else options.control_host
+            url = f"http://{host}:{held.getsockname()[1]}"
             running = _Running(cloud, plan, spine, certs, load_profile(), topology, url, _policy_key(secret))
             async with _control(running, held):
                 say(ready_line(running))
@@ -226,7 +229,7 @@ class _Server(uvicorn.Server):
 
 
 def _cancel_on_signals() -> None:
-    """The first SIGINT or SIGTERM cancels the running task, at whatever point it is; cleaning up is not disturbed."""
+    """The first SIGINT, SIGTERM or SIGHUP cancels the running task, at whatever point it is; cleaning up is not disturbed."""
     task, stopping = asyncio.current_task(), asyncio.Event()
     assert task is not None  # noqa: S101 - called from a task
 
@@ -235,8 +238,9 @@ def _cancel_on_signals() -> None:
             stopping.set()
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 async def _end_of_broker(spine: Backbone) -> str:
@@ -245,15 +249,15 @@ async def _end_of_broker(spine: Backbone) -> str:
     return await (spine.died or never)
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        held.bind((CONTROL_HOST, port))
+        held.bind((host, port))
         held.listen()  # from the ready line on, callers get through, even before the server accepts
     except OSError as error:
         held.close()
-        raise UsageError(f"--control-port {port}: {error.strerror}") from None
+        raise UsageError(f"--control-host {host} --control-port {port}: {error.strerror}") from None
     return held
 
 

@@ -5,17 +5,22 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from rich.console import Console
 
     from emulator.player import Audience
+    from emulator.trace import TraceEvent
     from emulator.verdict import Verdict
+
+T = TypeVar("T")
 
 AS_EXPECTED, NOT_AS_EXPECTED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 FILE_WIDTH = 120
@@ -34,6 +39,10 @@ app = typer.Typer(
 WorldName = Annotated[str, typer.Option("--world", help="Where to play: sim (virtual time), loopback (real sockets).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Makes every random choice; the same seed repeats a run.")]
 CertsDir = Annotated[Path | None, typer.Option("--certs", help="A folder made by python -m certs; else one is made.")]
+Control = Annotated[
+    str | None, typer.Option("--control", help="Control URL of a cloud that runs already; else one is started.")
+]
+ProfileName = Annotated[str, typer.Option("--profile", help="Name of a shipped profile, or a TOML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 
 
@@ -84,20 +93,47 @@ def play(
 
 
 @app.command()
+def run(
+    control: Control = None,
+    serial: Annotated[str | None, typer.Option("--serial", help="Serial number; else a random one.")] = None,
+    profile: ProfileName = "pro",
+    flash: Annotated[Path | None, typer.Option("--flash", help="Keep the charger's flash in this folder.")] = None,
+    plug_in: Annotated[bool, typer.Option("--plug-in", help="A car is connected from the start.")] = False,
+    seed: Seed = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+) -> int:
+    """Run one charger on loopback until Ctrl-C."""
+    from emulator.run import RunOptions, run_charger
+
+    options = RunOptions(control, serial, profile, flash, plug_in, seed)
+    _on_uvloop(run_charger(options, _event_printer(as_json)))
+    return AS_EXPECTED
+
+
+@app.command()
 def fleet(
     chargers: Annotated[int, typer.Option("--chargers", min=1, help="How many chargers.")] = 100,
     workers: Annotated[int, typer.Option("--workers", min=1, help="How many worker processes.")] = 1,
     duration: Annotated[float, typer.Option("--duration", min=0, help="Seconds; 0: until all are online.")] = 0.0,
+    ramp: Annotated[float, typer.Option("--ramp", min=0, help="Power-ons per second; 0: as fast as it goes.")] = 0.0,
+    control: Control = None,
+    profile: ProfileName = "pro",
     seed: Seed = 1,
     as_json: Json = False,
 ) -> int:
-    """Boot many chargers against a cloud of their own."""
-    import asyncio
-
+    """Boot many chargers against a cloud."""
     from emulator.fleet import FleetOptions, run_fleet
 
-    options = FleetOptions(chargers=chargers, workers=min(workers, chargers), duration_s=duration, seed=seed)
-    report = asyncio.run(run_fleet(options))
+    options = FleetOptions(
+        chargers=chargers,
+        workers=min(workers, chargers),
+        duration_s=duration,
+        ramp_per_s=ramp,
+        seed=seed,
+        profile=profile,
+        control=control,
+    )
+    report = _on_uvloop(run_fleet(options))
     if as_json:
         _print_json(report)
     else:
@@ -112,10 +148,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="replace")  # a mark that the terminal lacks is no reason to stop
     for number in ENDINGS:
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))  # or a broker of ours would live on
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(obey(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: list[str]) -> int:
+def obey(arguments: list[str]) -> int:
     """The exit status of one command line; bad usage has been said in one line on standard error."""
     try:
         status = app(arguments or ["--help"], prog_name="emulator", standalone_mode=False)
@@ -129,6 +165,23 @@ def run(arguments: list[str]) -> int:
         sys.stdout = None  # who read us has gone; there is nothing to flush
         return NOT_AS_EXPECTED
     return int(status or 0)
+
+
+def _on_uvloop(work: "Coroutine[Any, Any, T]") -> "T":
+    import asyncio
+
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _event_printer(as_json: bool) -> "Callable[[TraceEvent], None]":
+    from emulator.view import View
+
+    if as_json:
+        return lambda event: print(event.as_json(), flush=True)
+    return View(_console()).see
 
 
 def _refuse(message: str) -> int:

@@ -7,10 +7,9 @@ import selectors
 from collections.abc import Callable, Mapping
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, TypeVarTuple
 
 from emulator.errors import EmulatorError
-
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -84,8 +83,8 @@ class SimLoop(asyncio.SelectorEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As asyncio's, but first come, first served among equal deadlines."""

@@ -5,17 +5,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from emulator.cloud_process import cloud_at, end
 from emulator.errors import UsageError
 from emulator.fleet_worker import Job, Tally, merged, run_job
 from emulator.remote import Produced, RemoteCloud
-
-CLOUD_START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,7 @@ class FleetOptions:
 
 async def run_fleet(options: FleetOptions) -> dict[str, Any]:
     """Run the fleet and return its report (JSON-able)."""
-    async with _cloud(options) as cloud:
+    async with cloud_at(options.control, bus=options.bus) as cloud:
         made = await cloud.produce(options.chargers)
         began = time.monotonic()
         tallies = await _run_workers(options, cloud, made)
@@ -76,47 +72,10 @@ async def _in_process(job: Job) -> Tally:
     try:
         output, _ = await process.communicate(json.dumps(job.to_json()).encode())
     finally:
-        await _ended(process)
+        await end(process)
     if process.returncode:
         raise UsageError(f"fleet: a worker process ended with status {process.returncode}")
     return Tally.from_json(json.loads(output))
-
-
-@asynccontextmanager
-async def _cloud(options: FleetOptions) -> AsyncIterator[RemoteCloud]:
-    if options.control is not None:
-        yield await RemoteCloud.attach(options.control)
-        return
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "cloud_stub", "up", "--json", "--bus", options.bus),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us; we end the cloud after the chargers
-    )
-    try:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        async with asyncio.timeout(CLOUD_START_TIMEOUT_S):
-            line = await process.stdout.readline()
-        if not line:
-            raise UsageError("fleet: the cloud did not start (python -m cloud_stub up says why)")
-        yield RemoteCloud.from_ready(json.loads(line))
-    except TimeoutError:
-        raise UsageError(f"fleet: the cloud was not ready within {CLOUD_START_TIMEOUT_S:.0f} s") from None
-    finally:
-        await _ended(process)
-
-
-async def _ended(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def _report(

@@ -39,7 +39,8 @@ class RemoteCloud:
     @classmethod
     async def attach(cls, control: str) -> "RemoteCloud":
         """Ask the control API where everything is. UsageError when nobody answers there."""
-        return cls.from_ready(await _call("GET", f"{control.rstrip('/')}/ready"))
+        control = control.rstrip("/")
+        return cls.from_ready({**await _call("GET", f"{control}/ready"), "control": control})
 
     @classmethod
     def from_ready(cls, ready: dict[str, Any]) -> "RemoteCloud":

@@ -48,7 +48,7 @@ def live(
     world: str = "sim",
     seed: int = 1,
     changes: Mapping[str, Any] | None = None,
-    before: Callable[[World], None] = lambda world: None,
+    before: Callable[[World], object] = lambda world: None,
 ) -> Recorder:
     """Run a story from power-on to its end and return the trace. `before` breaks things while the power is off."""
     recorder = Recorder()

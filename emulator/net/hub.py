@@ -72,7 +72,7 @@ class HubConnection:
         connect: Connect,
         profile: Profile,
     ) -> "HubConnection":
-        """TCP, TLS, CONNECT and CONNACK. NetError: any of TCP's and TLS's reasons, MQTT_REFUSED with the code, MQTT_BROKEN."""
+        """TCP, TLS, CONNECT, CONNACK. NetError: the reasons of TCP and TLS, MQTT_REFUSED with the code, MQTT_BROKEN."""
         network = profile.network
         tcp = await host.connect(to, timeout_s=network.connect_timeout_s)
         tls = await tls_connect(tcp, context, server_name=server_name, rtc=rtc, timeout_s=network.tls_timeout_s)

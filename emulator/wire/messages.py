@@ -15,7 +15,6 @@ from typing import Any
 
 from emulator.errors import WireError
 
-
 SAME_TIME = 64
 """The observations of one message bear one time: remembering the last few spares most of the conversions."""
 

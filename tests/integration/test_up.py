@@ -159,7 +159,7 @@ def test_where_only_127_0_0_1_exists_ports_stand_for_addresses() -> None:
 
 
 @needs_mosquitto
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything(tmp_path: Path, stop: signal.Signals) -> None:
     with CloudProgram(env={"TMPDIR": str(tmp_path)}) as cloud:
         children = descendants(cloud.pid)
@@ -168,6 +168,14 @@ def test_a_signal_ends_everything(tmp_path: Path, stop: signal.Signals) -> None:
         assert cloud.ended() == Ended(0, "", "")
     assert left_over(children) == [] and list(tmp_path.iterdir()) == []
     assert not connects(cloud.ready["mosquitto"])
+
+
+def test_nohup_keeps_it_up_when_the_terminal_goes() -> None:
+    with CloudProgram(*LOCAL, before=("nohup",)) as cloud:
+        cloud.send_signal(signal.SIGHUP)
+        assert cloud.call("GET", "/devices")[0] == 200
+        cloud.press_ctrl_c()
+        assert cloud.ended().status == 0
 
 
 def test_a_call_that_hangs_does_not_keep_it_up() -> None:

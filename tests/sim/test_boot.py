@@ -1,6 +1,9 @@
 """Power-on to online in virtual time, and what each broken thing does to it."""
 
+from collections.abc import Callable
+
 import pytest
+
 from tests.life import SERIAL, Life, live
 
 STAGE_ORDER = ["link", "address", "names", "time", "hub", "firmware"]
@@ -78,7 +81,7 @@ def test_dhcp_without_dns_servers_uses_the_fallbacks_too() -> None:
 def test_each_fault_ends_its_stage_with_its_own_why_and_the_charger_comes_back_when_healed(
     fault: dict[str, object], stage: str, why: str
 ) -> None:
-    undo = []
+    undo: list[Callable[[], None]] = []
 
     async def story(life: Life) -> None:
         failed = await life.until(f"boot.{stage}.failed")

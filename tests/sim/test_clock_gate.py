@@ -1,5 +1,7 @@
 """Manual row M9: without the right time there is no authentication. Judged by what the hub saw."""
 
+from collections.abc import Callable
+
 from tests.life import Life, live
 
 NTP_SILENT = {"kind": "ntp.silence"}
@@ -53,7 +55,7 @@ def test_forced_past_the_gate_before_the_certificates_begin_tls_refuses() -> Non
 
 
 def test_a_wrong_time_server_makes_the_login_fail_and_the_next_one_after_it_is_right_succeeds() -> None:
-    undo = []
+    undo: list[Callable[[], None]] = []
 
     async def story(life: Life) -> None:
         failed = await life.until("boot.hub.failed")

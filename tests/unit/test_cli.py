@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from emulator.cli import run
+from emulator.cli import obey
 from emulator.scenario import shipped_names
 
 STORY = """
@@ -52,14 +52,14 @@ def in_process(*arguments: str, **options: Any) -> "subprocess.Popen[str]":
 
 def test_help_is_quick_because_nothing_heavy_is_imported_for_it() -> None:
     heavy = {"rich.console", "pydantic", "asyncio", "uvloop", "cryptography", "httpx"}
-    program = f"import sys; from emulator.cli import run; run(['--help']); print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys; from emulator.cli import obey; obey(['--help']); print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "demo" in done.stdout and "play" in done.stdout and "fleet" in done.stdout
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 0
+    assert obey([]) == 0
     assert "Usage: emulator" in capsys.readouterr().out
 
 
@@ -82,7 +82,7 @@ def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_usage_is_one_line_on_standard_error_and_status_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(arguments) == 2
+    assert obey(arguments) == 2
     output = capsys.readouterr()
     assert output.err.startswith(f"emulator: {message}")
     assert output.err.count("\n") == 1
@@ -90,22 +90,22 @@ def test_bad_usage_is_one_line_on_standard_error_and_status_2(
 
 
 def test_a_broken_file_is_named_with_key_and_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["play", story(tmp_path, "lost")]) == 2
+    assert obey(["play", story(tmp_path, "lost")]) == 2
     assert capsys.readouterr().err.startswith("emulator: story.toml: expect.stages.1.outcome: Input should be 'passed'")
 
 
 def test_the_shipped_scenarios_are_listed_with_their_symptoms(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["play", "--list"]) == 0
+    assert obey(["play", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == shipped_names()
-    assert run(["play", "--list", "--json"]) == 0
+    assert obey(["play", "--list", "--json"]) == 0
     assert [entry["name"] for entry in printed(capsys)["scenarios"]] == shipped_names()
 
 
 def test_a_story_that_comes_true_is_status_0_and_json_is_all_there_is_on_standard_output(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["play", story(tmp_path), "--json", "--seed", "3"]) == 0
+    assert obey(["play", story(tmp_path), "--json", "--seed", "3"]) == 0
     (verdict,) = printed(capsys)["scenarios"]
     assert verdict["ok"] and verdict["failures"] == [] and verdict["crash"] is None
     assert (verdict["name"], verdict["world"], verdict["seed"]) == ("story", "sim", 3)
@@ -116,7 +116,7 @@ def test_a_story_that_comes_true_is_status_0_and_json_is_all_there_is_on_standar
 def test_a_story_that_does_not_come_true_is_status_1_and_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["play", story(tmp_path, "failed", 5)]) == 1
+    assert obey(["play", story(tmp_path, "failed", 5)]) == 1
     output = capsys.readouterr()
     assert "✘ stage address failed did not happen; the last was address passed" in output.out
     assert "\x1b" not in output.out
@@ -125,23 +125,23 @@ def test_a_story_that_does_not_come_true_is_status_1_and_says_what_is_missing(
 
 def test_the_report_page_is_written_where_it_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "report.html"
-    assert run(["play", story(tmp_path), "--html", str(page)]) == 0
+    assert obey(["play", story(tmp_path), "--html", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "1 of 1 scenarios as expected" in text
-    assert run(["play", story(tmp_path), "--html", str(tmp_path)]) == 2
+    assert obey(["play", story(tmp_path), "--html", str(tmp_path)]) == 2
     assert f"--html {tmp_path}: Is a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_names() if not name.startswith("demo")])
 def test_every_shipped_failure_ends_as_its_scenario_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    status = run(["play", name, "--json"])
+    status = obey(["play", name, "--json"])
     (verdict,) = printed(capsys)["scenarios"]
     assert verdict["failures"] == []
     assert status == 0
 
 
 def test_the_demo_is_one_json_object_with_everything_that_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
-    status = run(["demo", "--world", "sim", "--json"])
+    status = obey(["demo", "--world", "sim", "--json"])
     report = printed(capsys)
     assert [(part["name"], part["failures"]) for part in report["scenarios"]] == [("demo", []), ("demo-dns-silent", [])]
     assert status == 0 and report["ok"] is True
