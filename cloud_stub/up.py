@@ -229,7 +229,7 @@ class _Server(uvicorn.Server):
 
 
 def _cancel_on_signals() -> None:
-    """The first SIGINT, SIGTERM or SIGHUP cancels the running task, at whatever point it is; cleaning up is not disturbed."""
+    """The first SIGINT, SIGTERM or SIGHUP cancels the running task, wherever it is; cleaning up is not disturbed."""
     task, stopping = asyncio.current_task(), asyncio.Event()
     assert task is not None  # noqa: S101 - called from a task
 

@@ -95,6 +95,6 @@ def _report(
         "messages": {"up": total.messages_up, "down": total.messages_down},
         "source_addresses": clients["source_addresses"],
         "kib_per_charger": total.kib_per_charger,
-        "cpu_s": round(total.cpu_s, 3),
+        "cpu_s": {"chargers": round(total.cpu_s, 3), "cloud": clients["cpu_s"]},
         "seconds": round(wall_s, 3),
     }

@@ -71,6 +71,11 @@ def tls_accept(
     TlsStream(stream, context, ready, failed, timeout_s=timeout_s)
 
 
+RECORD_BYTES, BULK_BYTES = 2048, 16384
+"""Pieces that are encrypted at once. A MemoryBIO keeps the largest size it ever had, for each of thousands of
+connections, so telemetry goes in small records; a transfer of more than `BULK_BYTES` in the largest that TLS has."""
+
+
 class _State(Enum):
     HANDSHAKE = auto()
     OPEN = auto()
@@ -151,11 +156,18 @@ class TlsStream:
         self._go_on()
 
     def write(self, data: bytes) -> None:
-        if self._state is _State.OPEN and data:
-            sent = self._ssl.write(data)
-            while sent < len(data):
-                sent += self._ssl.write(memoryview(data)[sent:])
+        if self._state is not _State.OPEN or not data:
+            return
+        if len(data) <= RECORD_BYTES:
+            self._ssl.write(data)
             self._stream.write(self._out.read())
+            return
+        step = RECORD_BYTES if len(data) <= BULK_BYTES else BULK_BYTES
+        records, rest = [], memoryview(data)
+        while rest:
+            rest = rest[self._ssl.write(rest[:step]) :]
+            records.append(self._out.read())
+        self._stream.write(b"".join(records))
 
     def close(self) -> None:
         if self._state is _State.OPEN:

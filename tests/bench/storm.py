@@ -87,7 +87,7 @@ def _figures(seen: Sequence[Storm], bare: Sequence[Handshakes], lone: Sequence[H
         figure("fleet.first_connack_s", over(lambda storm: storm.report["first_connack_s"])),
         figure("fleet.kib_per_charger", over(lambda storm: storm.report["kib_per_charger"])),
         figure("endpoint.kib_per_client", over(lambda storm: storm.cloud_kib / storm.boots)),
-        figure("fleet.cpu_ms_per_boot", over(lambda storm: 1000 * storm.report["cpu_s"] / storm.boots)),
+        figure("fleet.cpu_ms_per_boot", over(lambda storm: 1000 * storm.report["cpu_s"]["chargers"] / storm.boots)),
         figure("cloud.cpu_ms_per_boot", over(lambda storm: 1000 * storm.used.cloud_s / storm.boots)),
         figure("mosquitto.cpu_ms_per_boot", over(lambda storm: 1000 * storm.used.mosquitto_s / storm.boots)),
         figure("cloud.cpu_ms_per_handshake", [each.cloud_cpu_ms for each in bare]),

@@ -78,14 +78,15 @@ def test_a_message_arrives_with_its_properties(play) -> None:
 
 def test_order_is_kept_and_futures_end_in_order(play) -> None:
     async def story(bus: Bus) -> None:
-        inbox, ended = Inbox(), []
+        inbox = Inbox()
         await bus.subscribe("hub/#", inbox)
         sent = [bus.publish("hub/x/d2c", b"%d" % n) for n in range(QUEUE_MAX)]
-        for number, future in enumerate(sent):
-            future.add_done_callback(lambda _, number=number: ended.append(number))
+        ended: list[asyncio.Future[None]] = []
+        for future in sent:
+            future.add_done_callback(ended.append)
         await asyncio.gather(*sent)
         assert [delivery.payload for delivery in await inbox.until(QUEUE_MAX)] == [b"%d" % n for n in range(QUEUE_MAX)]
-        assert ended == list(range(QUEUE_MAX))
+        assert ended == sent
 
     play(story)
 
@@ -152,7 +153,11 @@ def test_a_subscriber_may_publish(play) -> None:
     async def story(bus: Bus) -> None:
         inbox = Inbox()
         await bus.subscribe("answers", inbox)
-        await bus.subscribe("questions", lambda question: bus.publish("answers", question.payload))
+
+        def answer(question: Delivery) -> None:
+            bus.publish("answers", question.payload)
+
+        await bus.subscribe("questions", answer)
         await bus.publish("questions", b"?")
         assert (await inbox.until(1))[0].payload == b"?"
 

@@ -48,8 +48,10 @@ def test_it_listens_on_loopback_only_and_frees_the_port(tmp_path: Path) -> None:
 
 def test_two_run_side_by_side(tmp_path: Path) -> None:
     async def story() -> None:
-        (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-        brokers = [MosquittoProcess(tmp_path / name) for name in "ab"]
+        directories = [tmp_path / name for name in "ab"]
+        for directory in directories:
+            directory.mkdir()
+        brokers = [MosquittoProcess(directory) for directory in directories]
         first, second = await asyncio.gather(*(broker.start() for broker in brokers))
         assert first != second
         await asyncio.gather(*(broker.stop() for broker in brokers))

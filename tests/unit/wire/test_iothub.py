@@ -98,7 +98,7 @@ def test_the_charger_publishes_to_exactly_this_topic() -> None:
     topic = "devices/ZPR000001/messages/events/$.ct=application%2Fjson&$.ce=utf-8&ri=default&ii=AAAAAAAAAAAAAAAAAAAAAA"
     assert charger_events_topic(SERIAL, "default", NIL_GUID) == topic
     assert charger_events_topic(SERIAL, "default", NIL_GUID, ping_reply=True) == topic + "&pi=PR"
-    bag = {"$.ct": "application/json", "$.ce": "utf-8", "ri": "default", "ii": "A" * 22}
+    bag: Bag = {"$.ct": "application/json", "$.ce": "utf-8", "ri": "default", "ii": "A" * 22}
     assert parse_device_topic(topic, SERIAL) == D2C(bag)
 
 

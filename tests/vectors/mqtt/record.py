@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 HERE = Path(__file__).parent
 FILTERS = ["$iothub/methods/POST/#", "$iothub/twin/res/#", "$iothub/twin/PATCH/properties/desired/#"]
@@ -36,7 +37,7 @@ def read_packet(stream: socket.socket) -> bytes:
 
 def paho_client(listener: socket.socket, keep_alive_s: int) -> paho.Client:
     """A client that says all that CONNECT can say."""
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, "ZPR000001", clean_session=False, protocol=paho.MQTTv311)
+    client = paho.Client(CallbackAPIVersion.VERSION2, "ZPR000001", clean_session=False, protocol=paho.MQTTv311)
     client.username_pw_set("hub.example/ZPR000001/?api-version=2018-06-30", "not-a-secret")
     client.will_set(EVENTS, b'{"EventType":30}', qos=1)
     client.connect("127.0.0.1", listener.getsockname()[1], keepalive=keep_alive_s)
