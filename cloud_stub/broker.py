@@ -94,8 +94,9 @@ class MosquittoProcess:
         # Naming our own user keeps Mosquitto from changing it, which would cancel the parent-death signal.
         text = CONFIGURATION.format(port=address.port, host=address.host, user=getpass.getuser())
         await asyncio.to_thread(file.write_text, text, encoding="utf-8")
-        guard = shutil.which("setpriv")  # Linux only: elsewhere the broker outlives a killed parent
-        command = [*((guard, "--pdeathsig", "TERM") if guard else ()), binary, "-c", str(file)]
+        # Linux only: elsewhere the broker outlives a killed parent. KILL: it forgets a TERM in its first milliseconds.
+        guard = shutil.which("setpriv")
+        command = [*((guard, "--pdeathsig", "KILL") if guard else ()), binary, "-c", str(file)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
