@@ -9,7 +9,7 @@ import typer
 
 from certs.layout import file_names
 from certs.make import ensure
-from emulator.errors import UsageError
+from emulator.command_line import obey
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -20,11 +20,7 @@ def make(
     as_json: Annotated[bool, typer.Option("--json", help="Report as one JSON object.")] = False,
 ) -> None:
     """Make the root, server, bad and signing keys and certificates that are missing in a directory."""
-    try:
-        certs = ensure(out)
-    except UsageError as error:
-        print(f"certs: --out {error}", file=sys.stderr)
-        raise typer.Exit(2) from None
+    certs = ensure(out)
     if as_json:
         print(json.dumps({"out": str(certs.path), "ca": str(certs.root_path), "files": sorted(file_names())}))
     else:
@@ -33,7 +29,7 @@ def make(
 
 def main() -> None:
     """Console script."""
-    app(prog_name="python -m certs")
+    sys.exit(obey(app, "certs", sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
-from emulator.errors import EmulatorError, UsageError
+from emulator.command_line import obey
+from emulator.errors import UsageError
 from emulator.net.api import Address
-
-BAD_USAGE, INTERRUPTED = 2, 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -25,7 +24,9 @@ def _group() -> None:
 @app.command()
 def up(
     state: Annotated[Path | None, typer.Option(help="Keep certificates and the production secret here.")] = None,
-    bus: Annotated[Literal["mosquitto", "local"], typer.Option(help="What stands behind the hub.")] = "mosquitto",
+    bus: Annotated[
+        Literal["mosquitto", "lean", "local"], typer.Option(help="What stands behind the hub.")
+    ] = "mosquitto",
     broker: Annotated[str | None, typer.Option(help="HOST:PORT of a Mosquitto that runs already.")] = None,
     control_host: Annotated[str, typer.Option(help="Address of the control API, which has no login.")] = "127.0.0.1",
     control_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the control API; 0 picks one.")] = 0,
@@ -53,15 +54,7 @@ def _address(text: str | None) -> Address | None:
 def main() -> None:
     """Console script: exit status 2 and one line for bad usage or a start that fails, 130 when stopped before ready."""
     _fill_standard_streams()
-    try:
-        status = app(sys.argv[1:] or ["--help"], prog_name="cloud_stub", standalone_mode=False)
-    except typer.TyperException as error:
-        sys.exit(_refuse(error.format_message()))
-    except EmulatorError as error:
-        sys.exit(_refuse(str(error)))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(INTERRUPTED)
-    sys.exit(status)
+    sys.exit(obey(app, "cloud_stub", sys.argv[1:] or ["--help"]))
 
 
 def _fill_standard_streams() -> None:
@@ -69,11 +62,6 @@ def _fill_standard_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-
-
-def _refuse(message: str) -> int:
-    print(f"cloud_stub: {' '.join(message.split())}", file=sys.stderr)
-    return BAD_USAGE
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from typing import Literal
 
 from cloud_stub.broker import MosquittoProcess, mosquitto_binary
 from cloud_stub.bus import Bus, LocalBus
+from cloud_stub.lean import LeanMosquittoBus
 from cloud_stub.mosquitto import MosquittoBus
 from emulator.errors import UsageError
 from emulator.net.api import Address
 
-BusChoice = Literal["auto", "mosquitto", "local"]
+BusChoice = Literal["auto", "mosquitto", "lean", "local"]
+"""auto is mosquitto where it is installed, else local; lean is Mosquitto with the client of our own."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class Backbone:
 
 
 async def backbone(choice: BusChoice, *, broker: Address | None = None) -> Backbone:
-    """The bus for `choice`: auto takes Mosquitto where it is installed. `broker` is one that runs already.
+    """The bus for `choice`; unless it is local, on a Mosquitto of our own or on `broker`, which runs already.
 
     UsageError: Mosquitto was asked for and is not installed.
     """
     if broker is not None:
-        return Backbone(MosquittoBus(broker), broker)
+        return Backbone(_client(choice, broker), broker)
     if choice == "local" or (choice == "auto" and not _installed()):
         return Backbone(LocalBus(), None)
     directory = Path(tempfile.mkdtemp(prefix="zaptec-mosquitto-"))
@@ -55,7 +57,11 @@ async def backbone(choice: BusChoice, *, broker: Address | None = None) -> Backb
         await process.stop()
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    return Backbone(MosquittoBus(address), address, process, directory)
+    return Backbone(_client(choice, address), address, process, directory)
+
+
+def _client(choice: BusChoice, broker: Address) -> Bus:
+    return LeanMosquittoBus(broker) if choice == "lean" else MosquittoBus(broker)
 
 
 def _installed() -> bool:

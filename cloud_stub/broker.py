@@ -13,6 +13,7 @@ from emulator.wire.address import Address
 LOOPBACK = "127.0.0.1"
 START_S = 10.0
 STOP_S = 3.0
+TERM_AGAIN_S = 0.2
 LOG_LINES_MAX = 50
 PORT_TRIES = 5
 
@@ -80,12 +81,15 @@ class MosquittoProcess:
         self._process = self._watcher = None
         if process is None or watcher is None:
             return
-        if process.returncode is None:
-            process.terminate()
-        _, late = await asyncio.wait([watcher], timeout=STOP_S)
-        if late:
-            process.kill()
-            await watcher
+        # Mosquitto forgets a TERM that comes between its "running" and its main loop, so it is told again.
+        for _ in range(round(STOP_S / TERM_AGAIN_S)):
+            if process.returncode is None:
+                process.terminate()
+            ended, _ = await asyncio.wait([watcher], timeout=TERM_AGAIN_S)
+            if ended:
+                return
+        process.kill()
+        await watcher
 
     async def _launch(self, binary: str, address: Address) -> bool:
         """Whether it runs; if not, something else took the port between our look and its start, or it is broken."""

@@ -16,7 +16,7 @@ Ids, names and rids are percent-encoded. Properties are MQTT 5 user properties, 
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -151,10 +151,11 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 class Subscriptions:
-    """Who gets what. Shared by both buses; subscribers are called in the order of their subscription."""
+    """Who gets what. Shared by all buses; subscribers are called in the order of their subscription."""
 
     def __init__(self) -> None:
         self._deliver: dict[str, list[OnDelivery]] = {}
+        self._numbers: dict[str, int] = {}
 
     def add(self, topic_filter: str, deliver: OnDelivery) -> Undo:
         """Add a subscriber."""
@@ -176,6 +177,19 @@ class Subscriptions:
         """Call the subscribers of one filter."""
         for deliver in tuple(self._deliver.get(topic_filter, ())):
             deliver(delivery)
+
+    def number_of(self, topic_filter: str) -> int:
+        """The MQTT 5 subscription identifier of a filter: the same one on every connection."""
+        return self._numbers.setdefault(topic_filter, len(self._numbers) + 1)
+
+    def dispatch_numbered(self, delivery: Delivery, numbers: Sequence[int]) -> None:
+        """Call the subscribers of the filters with these numbers, as a broker names them.
+
+        It sends overlapping filters one copy each, or one for all: the numbers say whom a copy is for.
+        """
+        for topic_filter, number in self._numbers.items():
+            if number in numbers:
+                self.dispatch_to(topic_filter, delivery)
 
     def _drop(self, topic_filter: str, deliver: OnDelivery) -> None:
         delivers = self._deliver.get(topic_filter, [])

@@ -122,11 +122,6 @@ class Cloud:
         """What a service saw, oldest first."""
         return [exchange for instance in self._instances(service) for exchange in instance.history_json()]
 
-    def forget(self, service: str) -> None:
-        """Clear the history of a service."""
-        for instance in self._instances(service):
-            instance.history.clear()
-
     async def command(self, serial: str, command: int, payload: Any = None) -> tuple[int, Any]:
         """A direct method by its command id. MethodError when there is no result."""
         result = await self.methods.invoke(serial, str(command), payload)

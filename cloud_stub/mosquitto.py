@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiomqtt
@@ -14,21 +14,19 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud_stub.broker import MosquittoProcess, mosquitto_binary
 from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Properties, Subscriptions, clean
+from cloud_stub.keeper import PATIENCE_S, Keeper
 from emulator.faults import Undo
 from emulator.wire.address import Address
+from emulator.wire.mqtt_fields import pack_length
 
 __all__ = ["MosquittoBus", "MosquittoProcess", "mosquitto_binary"]
 
 OnMessage = Callable[[aiomqtt.Message], None]
 
-START_S = 10.0
 STOP_S = 3.0
 WINDOW = (
     64  # publishes in flight: the fastest of 16, 64, 256; beyond, aiomqtt's bookkeeping per pending call costs more
 )
-RETRY_FIRST_S, RETRY_MAX_S = 0.1, 2.0
-PATIENCE_S = 30.0
-"""How long messages wait for a broker that is away before they fail."""
 
 
 class _UserProperties(PahoProperties):
@@ -46,16 +44,7 @@ class _UserProperties(PahoProperties):
             for text in pair:
                 data = text.encode()
                 body += len(data).to_bytes(2, "big") + data
-        return _variable_length(len(body)) + bytes(body)
-
-
-def _variable_length(value: int) -> bytes:
-    digits = bytearray()
-    while value > 127:
-        digits.append(value & 127 | 128)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
+        return pack_length(len(body)) + bytes(body)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,14 +67,12 @@ class MosquittoBus:
     def __init__(self, broker: Address, *, queue_max: int = QUEUE_MAX, patience_s: float = PATIENCE_S) -> None:
         self._broker = broker
         self._queue_max = queue_max
-        self._patience_s = patience_s
         self._subscriptions = Subscriptions()
         self._queue: asyncio.PriorityQueue[_Outgoing] = asyncio.PriorityQueue()
         self._open: set[asyncio.Future[None]] = set()
-        self._numbers: dict[str, int] = {}
         self._sequence = 0
         self._client: aiomqtt.Client | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
         self.connects = 0
 
     @property
@@ -93,28 +80,19 @@ class MosquittoBus:
         return len(self._open) > CONGESTED
 
     async def start(self) -> None:
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._keeper = asyncio.create_task(self._keep(ready), name="bus")
-        try:
-            async with asyncio.timeout(START_S):
-                await ready
-        except (TimeoutError, aiomqtt.MqttError) as error:
-            await self.stop()
-            raise BusError(f"bus: no MQTT 5 broker at {self._broker}: {error or 'no answer'}") from None
+        await self._keeper.start()
 
     async def stop(self) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is None:
+        if not self._keeper.running:
             return
         if self._open and self._client is not None:
             await asyncio.wait(self._open, timeout=STOP_S)
-        keeper.cancel()
-        await asyncio.wait([keeper])
+        await self._keeper.stop()
         self._give_up("bus is stopped")
 
     def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._keeper is None:
+        if not self._keeper.running:
             acknowledged.set_exception(BusError("bus is stopped"))
         elif len(self._open) >= self._queue_max:
             acknowledged.set_exception(BusError(f"bus has {self._queue_max} messages waiting"))
@@ -132,26 +110,13 @@ class MosquittoBus:
                 await self._subscribe(self._client, topic_filter)
         return undo
 
-    async def _keep(self, ready: "asyncio.Future[None]") -> None:
-        loop = asyncio.get_running_loop()
-        delay_s, lost_at = RETRY_FIRST_S, loop.time()
-        while True:
-            try:
-                async with self._connection() as client:
-                    delay_s = RETRY_FIRST_S
-                    if not ready.done():
-                        ready.set_result(None)
-                    await self._pump(client)
-            except aiomqtt.MqttError as error:
-                if not ready.done():
-                    ready.set_exception(error)
-                    return
-            if delay_s == RETRY_FIRST_S:
-                lost_at = loop.time()
-            elif loop.time() - lost_at > self._patience_s:
-                self._give_up(f"bus: no broker at {self._broker} for {self._patience_s} s")
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, RETRY_MAX_S)
+    async def _connect(self, connected: Callable[[], None]) -> None:
+        try:
+            async with self._connection() as client:
+                connected()
+                await self._pump(client)
+        except aiomqtt.MqttError as error:
+            raise BusError(str(error)) from None
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiomqtt.Client]:
@@ -164,7 +129,7 @@ class MosquittoBus:
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
         client.pending_calls_threshold = 2 * WINDOW  # aiomqtt logs a warning beyond that
-        async with client:
+        async with _connected(client):
             for topic_filter in self._subscriptions.filters:
                 await self._subscribe(client, topic_filter)
             self._client = client
@@ -175,9 +140,8 @@ class MosquittoBus:
                 self._client = None
 
     async def _subscribe(self, client: aiomqtt.Client, topic_filter: str) -> None:
-        number = self._numbers.setdefault(topic_filter, len(self._numbers) + 1)
         properties = PahoProperties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
-        properties.SubscriptionIdentifier = number
+        properties.SubscriptionIdentifier = self._subscriptions.number_of(topic_filter)
         await client.subscribe(topic_filter, options=SubscribeOptions(qos=1, noLocal=True), properties=properties)
 
     async def _pump(self, client: aiomqtt.Client) -> None:
@@ -212,21 +176,31 @@ class MosquittoBus:
     def _received(self, message: aiomqtt.Message) -> None:
         delivery = Delivery(str(message.topic), message.payload, tuple(getattr(message.properties, "UserProperty", ())))
         # A turn of the loop later: inside paho's callback a fault of a subscriber would pass for a broken connection.
-        asyncio.get_running_loop().call_soon(
-            self._dispatch, delivery, getattr(message.properties, "SubscriptionIdentifier", ())
-        )
-
-    def _dispatch(self, delivery: Delivery, numbers: Sequence[int]) -> None:
-        # The broker sends overlapping filters one copy each, or one for all: the numbers say whom a copy is for.
-        for topic_filter, number in self._numbers.items():
-            if number in numbers:
-                self._subscriptions.dispatch_to(topic_filter, delivery)
+        numbers = getattr(message.properties, "SubscriptionIdentifier", ())
+        asyncio.get_running_loop().call_soon(self._subscriptions.dispatch_numbered, delivery, numbers)
 
     def _give_up(self, reason: str) -> None:
         while not self._queue.empty():
             outgoing = self._queue.get_nowait()
             if not outgoing.acknowledged.done():
                 outgoing.acknowledged.set_exception(BusError(reason))
+
+
+@contextlib.asynccontextmanager
+async def _connected(client: aiomqtt.Client) -> AsyncIterator[None]:
+    """``async with client``, except that a cancelled connect is brought to its end: aiomqtt would leave it half open."""
+    connecting = asyncio.create_task(client.__aenter__(), name="bus connect")
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            await asyncio.wait([connecting], timeout=STOP_S)
+            if connecting.done() and not connecting.exception():
+                await client.__aexit__(None, None, None)
+            connecting.cancel()
+            raise
+        stack.push_async_exit(client)
+        yield
 
 
 def _inbox(received: OnMessage) -> type[asyncio.Queue[aiomqtt.Message]]:

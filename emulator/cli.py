@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from emulator.command_line import AS_EXPECTED, NOT_AS_EXPECTED, obey
 from emulator.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AS_EXPECTED, NOT_AS_EXPECTED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 FILE_WIDTH = 120
 ENDINGS = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
 """Signals that end us as Ctrl-C does; Windows has no SIGHUP."""
@@ -148,23 +148,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             stream.reconfigure(errors="replace")  # a mark that the terminal lacks is no reason to stop
     for number in ENDINGS:
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))  # or a broker of ours would live on
-    sys.exit(obey(sys.argv[1:] if arguments is None else arguments))
-
-
-def obey(arguments: list[str]) -> int:
-    """The exit status of one command line; bad usage has been said in one line on standard error."""
-    try:
-        status = app(arguments or ["--help"], prog_name="emulator", standalone_mode=False)
-    except typer.TyperException as error:
-        return _refuse(error.format_message())
-    except UsageError as error:
-        return _refuse(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stdout = None  # who read us has gone; there is nothing to flush
-        return NOT_AS_EXPECTED
-    return int(status or 0)
+    sys.exit(obey(app, "emulator", (sys.argv[1:] if arguments is None else arguments) or ["--help"]))
 
 
 def _on_uvloop(work: "Coroutine[Any, Any, T]") -> "T":
@@ -182,11 +166,6 @@ def _event_printer(as_json: bool) -> "Callable[[TraceEvent], None]":
     if as_json:
         return lambda event: print(event.as_json(), flush=True)
     return View(_console()).see
-
-
-def _refuse(message: str) -> int:
-    print(f"emulator: {' '.join(message.split())}", file=sys.stderr)
-    return BAD_USAGE
 
 
 def _status(verdicts: "list[Verdict]") -> int:

@@ -16,7 +16,7 @@ class UsageError(EmulatorError):
 
 
 class NetReason(StrEnum):
-    """Why a network operation failed. Closed list; `boot.outcome.why_of` maps each to a `Why`."""
+    """Why a network operation failed. Closed list; `boot.outcome.WHY_OF_NET` maps each to a `Why`."""
 
     NO_CARRIER = "no_carrier"
     NO_ADDRESS = "no_address"

@@ -74,22 +74,6 @@ class View:
             self._console.print(part)
 
 
-class Silent:
-    """An audience that does nothing."""
-
-    def opens(self, scenario: Scenario, world: World, story: Story) -> None:
-        """Nothing."""
-
-    def see(self, event: TraceEvent) -> None:
-        """Nothing."""
-
-    async def follow(self, charger: Playable) -> None:
-        """Nothing."""
-
-    def closes(self, verdict: Verdict | None) -> None:
-        """Nothing."""
-
-
 def line_text(line: Line) -> Text:
     """``   1.234 s  ✔ hub passed  TLSv1.2 ...`` with the tone as colour."""
     what = (f"{MARKS[line.tone]} {line.what:<22}", TONE_STYLES[line.tone])

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from emulator.env import Env
 from emulator.errors import NetError, NetReason
-from emulator.machines.resolver import Cache, DnsReason, Resolution, Resolved, Unresolved
+from emulator.machines.resolver import Cache, Resolution, Resolved, Unresolved
 from emulator.net.api import Address
 from emulator.net.drive import drive
 from emulator.profile import Profile
@@ -67,6 +67,3 @@ class Lookup:
 def _in_order(dns: tuple[str, ...], fallbacks: tuple[str, ...], port: int) -> tuple[Address, ...]:
     """The same for all chargers of a site, of which there may be thousands in this process."""
     return tuple(Address(name, port) for name in dict.fromkeys((*dns, *fallbacks)))
-
-
-__all__ = ["DnsReason", "Lookup"]

@@ -16,7 +16,7 @@ from emulator.wire.dhcp import Lease
 
 
 class Boot:
-    """The state of one life from power-on. Each field is set by exactly one stage."""
+    """The state of one life from power-on: what the stages have won, and what the keepers renew or drop again."""
 
     def __init__(self, spec: Spec, env: Env, slots: Slots, login: Login) -> None:
         self.spec = spec

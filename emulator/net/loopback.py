@@ -20,13 +20,13 @@ DATAGRAMS_PER_WAKE = 16  # then others get their turn
 
 
 class LoopbackHost:
-    """One machine. With `address` it has that from the start; `reuse_port` lets several processes share a service port.
+    """One machine. With `address` it has that from the start.
 
     Before it has an address, a host speaks to the plan's DHCP server from 127.0.0.1, and its socket is its link
     address on the wire. With an address, all its sockets are bound to it, so that servers see who is who.
     """
 
-    __slots__ = ("_hearing", "_plan", "_reuse_port", "_streams", "fixed", "interface", "link_address", "name", "up")
+    __slots__ = ("_hearing", "_plan", "_streams", "fixed", "interface", "link_address", "name", "up")
 
     def __init__(
         self,
@@ -34,8 +34,6 @@ class LoopbackHost:
         name: str,
         link_address: str = "",
         address: str | None = None,
-        *,
-        reuse_port: bool = False,
     ) -> None:
         self.name = name
         self.fixed = address is not None
@@ -43,7 +41,6 @@ class LoopbackHost:
         self.link_address = link_address
         self.interface = None if address is None else Interface(address, 16)
         self._plan = plan
-        self._reuse_port = reuse_port
         self._streams: set[SocketStream] = set()
         self._hearing: set[_LoopbackDatagrams] = set()
 
@@ -109,7 +106,7 @@ class LoopbackHost:
         listener = _Listener(self, local, self._streams, self._plan.logical, serve)
         try:
             server = await asyncio.get_running_loop().create_server(
-                listener.accept, host, real_port, backlog=BACKLOG, reuse_address=True, reuse_port=self._reuse_port
+                listener.accept, host, real_port, backlog=BACKLOG, reuse_address=True
             )
         except OSError as error:
             raise net_error(error, f"{self.name}: TCP port {port}") from None

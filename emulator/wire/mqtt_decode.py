@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from emulator.wire.mqtt_fields import Frames, read_binary, read_id, read_text
 from emulator.wire.mqtt_packets import (
     FLAG_CLEAN_SESSION,
     FLAG_PASSWORD,
@@ -34,124 +35,17 @@ from emulator.wire.mqtt_packets import (
 )
 
 
-class Decoder:
-    """Packets out of a byte stream. Holds at most one unfinished packet of `max_packet_bytes`, header included.
+class Decoder(Frames[Packet]):
+    """Packets of MQTT 3.1.1 out of a byte stream."""
 
-    `feed` is for callers who take everything at once; `put` and `take` for those who may stop between two packets.
-    """
-
-    __slots__ = ("_at", "_data", "_failure", "max_packet_bytes")
+    __slots__ = ()
 
     def __init__(self, max_packet_bytes: int) -> None:
-        self.max_packet_bytes = max_packet_bytes
-        self._data: bytes | bytearray = b""
-        self._at = 0
-        self._failure: str | None = None
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes that have been put in and not yet taken out as packets."""
-        return len(self._data) - self._at
-
-    def feed(self, data: bytes) -> list[Packet]:
-        """The packets that `data` completes. MqttError on bad bytes, then and ever after."""
-        self.put(data)
-        packets = []
-        while (packet := self.take()) is not None:
-            packets.append(packet)
-        return packets
-
-    def put(self, data: bytes) -> None:
-        """Add bytes from the stream."""
-        if self._failure is not None:
-            return
-        if self._at == len(self._data):
-            self._data, self._at = data, 0
-            return
-        if not isinstance(self._data, bytearray):  # so that many small chunks of a large packet cost linear time
-            self._data = bytearray(self._data)
-        del self._data[: self._at]
-        self._at = 0
-        self._data += data
-
-    def take(self) -> Packet | None:
-        """The next whole packet, None while there is none. MqttError on bad bytes, then and ever after."""
-        if self._failure is not None:
-            raise MqttError(self._failure)
-        try:
-            return self._next()
-        except MqttError as failure:
-            self._failure, self._data, self._at = str(failure), b"", 0
-            raise
-
-    def _next(self) -> Packet | None:
-        data, at = self._data, self._at
-        if len(data) - at < 2:
-            return None
-        decode = _DECODERS.get(data[at])
-        if decode is None:
-            raise MqttError("unknown packet type or wrong reserved flags")
-        header = _read_remaining_length(data, at + 1)
-        if header is None:
-            return None
-        length, start = header
-        end = start + length
-        if end - at > self.max_packet_bytes:
-            raise MqttError(f"packet of {end - at} bytes, at most {self.max_packet_bytes} are taken")
-        if len(data) < end:
-            return None
-        packet = decode(data[at], bytes(data[start:end]))
-        if end == len(data):
-            self._data, self._at = b"", 0
-        else:
-            self._at = end
-        return packet
-
-
-def _read_remaining_length(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
-    """The length and the offset behind it; None while it is cut short."""
-    length = 0
-    for index, digit in enumerate(data[at : at + 4]):
-        length |= (digit & 0x7F) << (7 * index)
-        if digit < 0x80:
-            if digit == 0 and index:
-                raise MqttError("remaining length takes more bytes than it needs")
-            return length, at + index + 1
-    if len(data) - at >= 4:
-        raise MqttError("remaining length of more than four bytes")
-    return None
-
-
-def _read_text(body: bytes, at: int) -> tuple[str, int]:
-    raw, end = _read_binary(body, at)
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise MqttError("text that is not UTF-8") from None
-    if "\0" in text:
-        raise MqttError("NUL in a text")
-    return text, end
-
-
-def _read_binary(body: bytes, at: int) -> tuple[bytes, int]:
-    start = at + 2
-    end = start + int.from_bytes(body[at:start])
-    if start > len(body) or end > len(body):
-        raise MqttError("packet ends inside a field")
-    return body[start:end], end
-
-
-def _read_id(body: bytes, at: int) -> int:
-    if len(body) < at + 2:
-        raise MqttError("packet ends before its id")
-    packet_id = body[at] << 8 | body[at + 1]
-    if not packet_id:
-        raise MqttError("packet id 0")
-    return packet_id
+        super().__init__(max_packet_bytes, _DECODERS)
 
 
 def _decode_connect(_first: int, body: bytes) -> Connect:
-    name, at = _read_text(body, 0)
+    name, at = read_text(body, 0)
     if len(body) < at + 1:
         raise MqttError("CONNECT ends before the protocol level")
     if (name, body[at]) != (PROTOCOL_NAME, PROTOCOL_LEVEL):
@@ -160,17 +54,17 @@ def _decode_connect(_first: int, body: bytes) -> Connect:
         raise MqttError("CONNECT ends before the keep-alive")
     flags, keep_alive_s = body[at + 1], body[at + 2] << 8 | body[at + 3]
     _check_connect_flags(flags)
-    client_id, at = _read_text(body, at + 4)
+    client_id, at = read_text(body, at + 4)
     will = username = password = None
     if flags & FLAG_WILL:
-        topic, at = _read_text(body, at)
+        topic, at = read_text(body, at)
         check_topic_name(topic)
-        payload, at = _read_binary(body, at)
+        payload, at = read_binary(body, at)
         will = Will(topic, payload, flags >> 3 & 3, bool(flags & FLAG_WILL_RETAIN))
     if flags & FLAG_USERNAME:
-        username, at = _read_text(body, at)
+        username, at = read_text(body, at)
     if flags & FLAG_PASSWORD:
-        password, at = _read_binary(body, at)
+        password, at = read_binary(body, at)
     if at != len(body):
         raise MqttError("CONNECT has bytes left over")
     return Connect(client_id, username, password, keep_alive_s, bool(flags & FLAG_CLEAN_SESSION), will)
@@ -192,20 +86,20 @@ def _decode_connack(_first: int, body: bytes) -> ConnAck:
 
 
 def _decode_publish(first: int, body: bytes) -> Publish:
-    topic, at = _read_text(body, 0)
+    topic, at = read_text(body, 0)
     check_topic_name(topic)
     qos, packet_id = first >> 1 & 3, 0
     if qos:
-        packet_id = _read_id(body, at)
+        packet_id = read_id(body, at)
         at += 2
     return Publish(topic, body[at:], qos, bool(first & 1), bool(first & 8), packet_id)
 
 
 def _decode_subscribe(_first: int, body: bytes) -> Subscribe:
-    packet_id, at = _read_id(body, 0), 2
+    packet_id, at = read_id(body, 0), 2
     filters = []
     while at < len(body):
-        topic, at = _read_text(body, at)
+        topic, at = read_text(body, at)
         check_topic_filter(topic)
         if at == len(body):
             raise MqttError("SUBSCRIBE ends before a QoS")
@@ -218,16 +112,16 @@ def _decode_subscribe(_first: int, body: bytes) -> Subscribe:
 
 
 def _decode_suback(_first: int, body: bytes) -> SubAck:
-    packet_id, codes = _read_id(body, 0), tuple(body[2:])
+    packet_id, codes = read_id(body, 0), tuple(body[2:])
     check_suback_codes(codes)
     return SubAck(packet_id, codes)
 
 
 def _decode_unsubscribe(_first: int, body: bytes) -> Unsubscribe:
-    packet_id, at = _read_id(body, 0), 2
+    packet_id, at = read_id(body, 0), 2
     topics = []
     while at < len(body):
-        topic, at = _read_text(body, at)
+        topic, at = read_text(body, at)
         check_topic_filter(topic)
         topics.append(topic)
     if not topics:
@@ -238,7 +132,7 @@ def _decode_unsubscribe(_first: int, body: bytes) -> Unsubscribe:
 def _decode_ack(first: int, body: bytes) -> Packet:
     if len(body) != 2:
         raise MqttError("acknowledgement that is not just a packet id")
-    return _ACKS[first](_read_id(body, 0))
+    return _ACKS[first](read_id(body, 0))
 
 
 def _decode_bare(first: int, body: bytes) -> Packet:

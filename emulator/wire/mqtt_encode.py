@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from emulator.wire.mqtt_fields import frame, pack_binary, pack_id, pack_text
 from emulator.wire.mqtt_packets import (
     FLAG_CLEAN_SESSION,
     FLAG_PASSWORD,
     FLAG_USERNAME,
     FLAG_WILL,
     FLAG_WILL_RETAIN,
-    PACKET_ID_MAX,
     PROTOCOL_LEVEL,
     PROTOCOL_NAME,
     ConnAck,
@@ -34,52 +34,10 @@ from emulator.wire.mqtt_packets import (
     check_topic_name,
 )
 
-REMAINING_LENGTH_MAX = 268_435_455
-FIELD_BYTES_MAX = 65_535
-
 
 def encode(packet: Packet) -> bytes:
     """The bytes of a packet. MqttError when MQTT 3.1.1 cannot carry its values."""
     return _ENCODERS[type(packet)](packet)
-
-
-def _frame(first: int, *parts: bytes) -> bytes:
-    length = sum(map(len, parts))
-    return b"".join((first.to_bytes(1), _remaining_length(length), *parts))
-
-
-def _remaining_length(length: int) -> bytes:
-    if length < 128:
-        return length.to_bytes(1)
-    if length > REMAINING_LENGTH_MAX:
-        raise MqttError(f"packet of {length} bytes")
-    digits = bytearray()
-    while length > 127:
-        digits.append(0x80 | length & 0x7F)
-        length >>= 7
-    digits.append(length)
-    return bytes(digits)
-
-
-def _text(text: str) -> bytes:
-    if "\0" in text:
-        raise MqttError("NUL in a text")
-    try:
-        return _binary(text.encode())
-    except UnicodeEncodeError:
-        raise MqttError("text that UTF-8 cannot carry") from None
-
-
-def _binary(raw: bytes) -> bytes:
-    if len(raw) > FIELD_BYTES_MAX:
-        raise MqttError(f"field of {len(raw)} bytes")
-    return len(raw).to_bytes(2) + raw
-
-
-def _id(packet_id: int) -> bytes:
-    if not 0 < packet_id <= PACKET_ID_MAX:
-        raise MqttError(f"packet id {packet_id}")
-    return packet_id.to_bytes(2)
 
 
 def _encode_connect(packet: Connect) -> bytes:
@@ -88,22 +46,22 @@ def _encode_connect(packet: Connect) -> bytes:
     if not 0 <= packet.keep_alive_s <= 0xFFFF:
         raise MqttError(f"keep-alive of {packet.keep_alive_s} s")
     flags = FLAG_CLEAN_SESSION if packet.clean_session else 0
-    fields = [_text(packet.client_id)]
+    fields = [pack_text(packet.client_id)]
     if (will := packet.will) is not None:
         check_qos(will.qos)
         check_topic_name(will.topic)
         flags |= FLAG_WILL | will.qos << 3 | (FLAG_WILL_RETAIN if will.retain else 0)
-        fields += _text(will.topic), _binary(will.payload)
+        fields += pack_text(will.topic), pack_binary(will.payload)
     if packet.username is not None:
         flags |= FLAG_USERNAME
-        fields.append(_text(packet.username))
+        fields.append(pack_text(packet.username))
     if packet.password is not None:
         if packet.username is None:
             raise MqttError("password without user name")
         flags |= FLAG_PASSWORD
-        fields.append(_binary(packet.password))
-    head = _text(PROTOCOL_NAME) + bytes((PROTOCOL_LEVEL, flags)) + packet.keep_alive_s.to_bytes(2)
-    return _frame(0x10, head, *fields)
+        fields.append(pack_binary(packet.password))
+    head = pack_text(PROTOCOL_NAME) + bytes((PROTOCOL_LEVEL, flags)) + packet.keep_alive_s.to_bytes(2)
+    return frame(0x10, head, *fields)
 
 
 def _encode_connack(packet: ConnAck) -> bytes:
@@ -117,10 +75,10 @@ def _encode_publish(packet: Publish) -> bytes:
     check_qos(packet.qos)
     first = 0x30 | packet.qos << 1 | packet.retain | packet.dup << 3
     if packet.qos:
-        return _frame(first, _text(packet.topic), _id(packet.packet_id), packet.payload)
+        return frame(first, pack_text(packet.topic), pack_id(packet.packet_id), packet.payload)
     if packet.packet_id or packet.dup:
         raise MqttError("packet id or dup on QoS 0")
-    return _frame(first, _text(packet.topic), packet.payload)
+    return frame(first, pack_text(packet.topic), packet.payload)
 
 
 def _encode_subscribe(packet: Subscribe) -> bytes:
@@ -130,13 +88,13 @@ def _encode_subscribe(packet: Subscribe) -> bytes:
     for topic, qos in packet.filters:
         check_topic_filter(topic)
         check_qos(qos)
-        fields += _text(topic), qos.to_bytes(1)
-    return _frame(0x82, _id(packet.packet_id), *fields)
+        fields += pack_text(topic), qos.to_bytes(1)
+    return frame(0x82, pack_id(packet.packet_id), *fields)
 
 
 def _encode_suback(packet: SubAck) -> bytes:
     check_suback_codes(packet.codes)
-    return _frame(0x90, _id(packet.packet_id), bytes(packet.codes))
+    return frame(0x90, pack_id(packet.packet_id), bytes(packet.codes))
 
 
 def _encode_unsubscribe(packet: Unsubscribe) -> bytes:
@@ -144,12 +102,12 @@ def _encode_unsubscribe(packet: Unsubscribe) -> bytes:
         raise MqttError("UNSUBSCRIBE without a filter")
     for topic in packet.topics:
         check_topic_filter(topic)
-    return _frame(0xA2, _id(packet.packet_id), *map(_text, packet.topics))
+    return frame(0xA2, pack_id(packet.packet_id), *map(pack_text, packet.topics))
 
 
 def _ack_encoder(first: int) -> Callable[[Any], bytes]:
     head = bytes((first, 2))
-    return lambda packet: head + _id(packet.packet_id)
+    return lambda packet: head + pack_id(packet.packet_id)
 
 
 def _bare_encoder(first: int) -> Callable[[Any], bytes]:

@@ -18,7 +18,7 @@ FLAG_CLEAN_SESSION, FLAG_WILL, FLAG_WILL_RETAIN, FLAG_PASSWORD, FLAG_USERNAME = 
 
 
 class MqttError(WireError):
-    """Bytes that are not MQTT 3.1.1, or a value that MQTT 3.1.1 cannot carry."""
+    """Bytes that are not MQTT, or a value that MQTT cannot carry."""
 
 
 @dataclass(frozen=True, slots=True)

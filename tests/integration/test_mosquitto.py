@@ -1,6 +1,7 @@
 """The bus and its broker as real processes: start, death, restart."""
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -210,3 +211,25 @@ def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
             await late
 
     play(story())
+
+
+def test_a_stop_at_any_moment_of_the_start_leaves_no_connection_behind(tmp_path: Path) -> None:
+    complaints: list[str] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+        broker = MosquittoProcess(tmp_path)
+        address = await broker.start()
+        for turns in range(30):
+            bus = MosquittoBus(address)
+            starting = asyncio.create_task(bus.start())
+            for _ in range(turns):
+                await asyncio.sleep(0.0001)
+            starting.cancel()
+            await asyncio.wait([starting])
+            await bus.stop()
+        await broker.stop()
+
+    play(story())
+    gc.collect()
+    assert complaints == []

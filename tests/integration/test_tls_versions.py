@@ -46,6 +46,10 @@ async def machines() -> AsyncIterator[tuple[LoopbackPlan, Host, Host]]:
         claim.close()
 
 
+def unexpected(what: object) -> None:
+    pytest.fail(f"the handshake should not have ended so: {what}")
+
+
 async def handshake(charger: Host, to: Address, certs: CertsDir, today: datetime = TODAY) -> TlsStream:
     """The charger's login to a TLS server."""
     rtc = Rtc(asyncio.get_running_loop().time, built_at=today)
@@ -117,7 +121,7 @@ def test_our_server_and_asyncio_s_own_tls_client_agree(certs: CertsDir, new_loop
                 Echo(tls)
 
             def serve(stream: Stream) -> None:
-                tls_accept(stream, context, echo, pytest.fail, timeout_s=LIMIT_S)
+                tls_accept(stream, context, echo, unexpected, timeout_s=LIMIT_S)
 
             listener = await hub.listen(8883, serve)
             host, port = plan.binding(listener.local)
@@ -178,7 +182,7 @@ def test_a_refused_certificate_ends_alike_on_real_sockets_and_the_alert_arrives(
             learnt: asyncio.Future[NetError] = asyncio.get_running_loop().create_future()
             listener = await hub.listen(
                 8883,
-                lambda stream: tls_accept(stream, context, pytest.fail, learnt.set_result, timeout_s=LIMIT_S),
+                lambda stream: tls_accept(stream, context, unexpected, learnt.set_result, timeout_s=LIMIT_S),
             )
             with pytest.raises(NetError) as caught:
                 await handshake(charger, listener.local, certs, today)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from emulator.cli import obey
+from emulator.cli import app
+from emulator.command_line import obey as obey_any
 from emulator.scenario import shipped_names
 
 STORY = """
@@ -50,9 +51,14 @@ def in_process(*arguments: str, **options: Any) -> "subprocess.Popen[str]":
     )
 
 
+def obey(arguments: list[str]) -> int:
+    return obey_any(app, "emulator", arguments or ["--help"])
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported_for_it() -> None:
     heavy = {"rich.console", "pydantic", "asyncio", "uvloop", "cryptography", "httpx"}
-    program = f"import sys; from emulator.cli import obey; obey(['--help']); print(sorted({heavy} & set(sys.modules)))"
+    start = "from emulator.cli import app; from emulator.command_line import obey; obey(app, 'emulator', ['--help'])"
+    program = f"import sys; {start}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "demo" in done.stdout and "play" in done.stdout and "fleet" in done.stdout

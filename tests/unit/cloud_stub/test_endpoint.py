@@ -291,7 +291,8 @@ def test_pubacks_come_in_order_and_only_when_the_bus_has_the_message(hub) -> Non
         device = await hub.online(TWIN)
         device.send(*(message(n) for n in range(1, 40)))
         device.send(Publish("$iothub/twin/GET/?$rid=1", b"", qos=1, packet_id=40))
-        assert [(await device.next(PubAck)).packet_id for _ in range(39)] == list(range(1, 40))
+        answers = [await device.next(PubAck | Publish) for _ in range(41)]
+        assert [answer.packet_id for answer in answers if isinstance(answer, PubAck)] == list(range(1, 41))
         assert len(hub.of("d2c")) == 39
 
     hub.run(story)

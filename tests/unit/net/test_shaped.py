@@ -33,6 +33,11 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def serve(stream: Stream) -> None:
+    """A peer that takes what comes."""
+    Reader(stream)
+
+
 class Site:
     """A hub and a DNS server, and a charger behind a link and a firewall."""
 
@@ -69,7 +74,7 @@ async def reason_of(attempt: Coroutine[Any, Any, Any]) -> NetReason:
 def test_a_dropped_port_keeps_the_charger_waiting_and_a_rejected_one_refuses_at_once() -> None:
     async def story() -> None:
         site = Site()
-        await site.hub.listen(HUB.port, Reader)
+        await site.hub.listen(HUB.port, serve)
         undo = site.firewall.inject(Block(protocol="tcp", port=8883))
         assert await reason_of(site.charger.connect(HUB, timeout_s=10)) is NetReason.TIMED_OUT
         assert now() == 10
@@ -87,7 +92,7 @@ def test_a_dropped_port_keeps_the_charger_waiting_and_a_rejected_one_refuses_at_
 def test_a_connect_gets_through_when_the_firewall_opens_in_time() -> None:
     async def story() -> None:
         site = Site()
-        await site.hub.listen(HUB.port, Reader)
+        await site.hub.listen(HUB.port, serve)
         site.firewall.inject(Block(protocol="tcp", for_s=5))
         await site.charger.connect(HUB, timeout_s=30)
         assert now() == 7, "SYNs at 0, 1, 3 and 7 s"
@@ -275,10 +280,13 @@ def test_tls_lives_through_a_stall(certs: CertsDir) -> None:
         accepted: list[TlsStream] = []
         context = server_context(*certs.server(HUB_HOST))
 
-        def serve(stream: Stream) -> None:
-            tls_accept(stream, context, accepted.append, pytest.fail, timeout_s=60)
+        def refused(error: NetError) -> None:
+            pytest.fail(str(error))
 
-        await site.hub.listen(HUB.port, serve)
+        def secure(stream: Stream) -> None:
+            tls_accept(stream, context, accepted.append, refused, timeout_s=60)
+
+        await site.hub.listen(HUB.port, secure)
         rtc = Rtc(asyncio.get_running_loop().time, built_at=datetime(2026, 6, 1, tzinfo=UTC))
         tls = await tls_connect(
             await site.charger.connect(HUB, timeout_s=5),
@@ -319,7 +327,7 @@ def test_a_lost_carrier_resets_both_ends_and_there_is_no_link_until_it_is_back()
 def test_a_carrier_lost_before_the_receiver_is_attached_is_still_reported() -> None:
     async def story() -> None:
         site = Site()
-        await site.hub.listen(HUB.port, Reader)
+        await site.hub.listen(HUB.port, serve)
         stream = await site.charger.connect(HUB, timeout_s=5)
         site.link.inject(Down())
         assert await reason_of(Reader(stream).read(1, 5)) is NetReason.RESET
@@ -330,7 +338,7 @@ def test_a_carrier_lost_before_the_receiver_is_attached_is_still_reported() -> N
 def test_a_carrier_lost_in_the_middle_of_connecting_leaves_nothing_behind() -> None:
     async def story() -> None:
         site = Site(LinkParams(delay_s=1.0))
-        await site.hub.listen(HUB.port, Reader)
+        await site.hub.listen(HUB.port, serve)
         asyncio.get_running_loop().call_later(1.5, site.link.inject, Down())
         assert await reason_of(site.charger.connect(HUB, timeout_s=5)) is NetReason.NO_CARRIER
         await asyncio.sleep(10)

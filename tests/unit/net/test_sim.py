@@ -9,7 +9,7 @@ import pytest
 
 from emulator.clock import SimLoop
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Interface
+from emulator.net.api import Address, Interface, Stream
 from emulator.net.reader import Reader
 from emulator.net.sim import SimNet
 from emulator.wire.address import BROADCAST
@@ -24,6 +24,11 @@ def run(story: Coroutine[Any, Any, None]) -> None:
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def serve(stream: Stream) -> None:
+    """A peer that takes what comes."""
+    Reader(stream)
 
 
 def test_every_packet_takes_the_latency_and_a_connection_takes_a_round_trip() -> None:
@@ -108,7 +113,7 @@ def test_losing_the_address_in_the_middle_of_connecting_is_a_reset() -> None:
     async def story() -> None:
         net = SimNet(Random(1), latency_s=1)
         server, client = net.host("server", "10.0.0.1"), net.host("client", "10.0.0.2")
-        await server.listen(80, Reader)
+        await server.listen(80, serve)
         asyncio.get_running_loop().call_later(1.5, client.link_down)
         with pytest.raises(NetError) as caught:
             await client.connect(Address("10.0.0.1", 80), timeout_s=5)
@@ -123,7 +128,7 @@ def test_a_connect_that_gives_up_leaves_nothing_behind() -> None:
     async def story() -> None:
         net = SimNet(Random(1), latency_s=1)
         server, client = net.host("server", "10.0.0.1"), net.host("client", "10.0.0.2")
-        await server.listen(80, Reader)
+        await server.listen(80, serve)
         with pytest.raises(NetError) as caught:
             await client.connect(Address("10.0.0.1", 80), timeout_s=1.5)
         assert caught.value.reason is NetReason.TIMED_OUT

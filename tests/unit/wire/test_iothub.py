@@ -12,6 +12,7 @@ from emulator.wire.iothub import (
     DESIRED_FILTER,
     METHODS_FILTER,
     TWIN_RESPONSES_FILTER,
+    Bag,
     DesiredPatch,
     HubTopicError,
     HubUser,
