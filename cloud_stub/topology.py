@@ -22,7 +22,7 @@ class Topology:
     @property
     def pool(self) -> tuple[str, str]:
         """First and last address that DHCP hands out: some 60,000 chargers."""
-        return f"{self.prefix}.16.0", f"{self.prefix}.250.255"
+        return f"{self.prefix}.16.1", f"{self.prefix}.250.254"
 
     @property
     def dns(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -42,6 +42,7 @@ CertsDir = Annotated[Path | None, typer.Option("--certs", help="A folder made by
 Control = Annotated[
     str | None, typer.Option("--control", help="Control URL of a cloud that runs already; else one is started.")
 ]
+Bus = Annotated[str | None, typer.Option("--bus", help="Bus of the cloud that is started; as --bus of cloud_stub up.")]
 ProfileName = Annotated[str, typer.Option("--profile", help="Name of a shipped profile, or a TOML file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 
@@ -94,7 +95,9 @@ def play(
 
 @app.command()
 def run(
+    world: Annotated[Literal["loopback"], typer.Option("--world", help="Where: loopback.")] = "loopback",
     control: Control = None,
+    bus: Bus = None,
     serial: Annotated[str | None, typer.Option("--serial", help="Serial number; else a random one.")] = None,
     profile: ProfileName = "pro",
     flash: Annotated[Path | None, typer.Option("--flash", help="Keep the charger's flash in this folder.")] = None,
@@ -105,7 +108,7 @@ def run(
     """Run one charger on loopback until Ctrl-C."""
     from emulator.run import RunOptions, run_charger
 
-    options = RunOptions(control, serial, profile, flash, plug_in, seed)
+    options = RunOptions(control, bus, serial, profile, flash, plug_in, seed)
     _on_uvloop(run_charger(options, _event_printer(as_json)))
     return AS_EXPECTED
 
@@ -117,6 +120,7 @@ def fleet(
     duration: Annotated[float, typer.Option("--duration", min=0, help="Seconds; 0: until all are online.")] = 0.0,
     ramp: Annotated[float, typer.Option("--ramp", min=0, help="Power-ons per second; 0: as fast as it goes.")] = 0.0,
     control: Control = None,
+    bus: Bus = None,
     profile: ProfileName = "pro",
     seed: Seed = 1,
     as_json: Json = False,
@@ -132,6 +136,7 @@ def fleet(
         seed=seed,
         profile=profile,
         control=control,
+        bus=bus,
     )
     report = _on_uvloop(run_fleet(options))
     if as_json:

@@ -17,14 +17,14 @@ STOP_TIMEOUT_S = 10.0
 
 
 @asynccontextmanager
-async def cloud_at(control: str | None, *, bus: str = "mosquitto") -> AsyncIterator[RemoteCloud]:
+async def cloud_at(control: str | None, *, bus: str | None = None) -> AsyncIterator[RemoteCloud]:
     """The cloud behind a control URL; None: a cloud of our own that ends with us. UsageError when there is none."""
     if control is not None:
         yield await RemoteCloud.attach(control)
         return
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "cloud_stub", "up", "--json", "--bus", bus),
+        *("-m", "cloud_stub", "up", "--json", *(("--bus", bus) if bus else ())),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for us; we end the cloud after the chargers

@@ -13,6 +13,8 @@ from emulator.errors import UsageError
 from emulator.fleet_worker import Job, Tally, merged, run_job
 from emulator.remote import Produced, RemoteCloud
 
+STORM_BUS = "mosquitto"
+
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
@@ -30,12 +32,13 @@ class FleetOptions:
     profile: str = "pro"
     control: str | None = None
     """Control URL of a running cloud; None: one is started for the run."""
-    bus: str = "mosquitto"
+    bus: str | None = None
+    """The bus of a cloud that is started; None: the one that is best for many chargers."""
 
 
 async def run_fleet(options: FleetOptions) -> dict[str, Any]:
     """Run the fleet and return its report (JSON-able)."""
-    async with cloud_at(options.control, bus=options.bus) as cloud:
+    async with cloud_at(options.control, bus=options.bus or STORM_BUS) as cloud:
         made = await cloud.produce(options.chargers)
         began = time.monotonic()
         tallies = await _run_workers(options, cloud, made)

@@ -23,6 +23,8 @@ class RunOptions:
 
     control: str | None = None
     """Control URL of a running cloud; None: one is started beside us."""
+    bus: str | None = None
+    """The bus of a cloud that is started; None: its default."""
     serial: str | None = None
     """None: any."""
     profile: str = "pro"
@@ -36,7 +38,7 @@ async def run_charger(options: RunOptions, see: Callable[[TraceEvent], None]) ->
     """Produce the charger, power it on and let it live. Ends by cancellation. UsageError: no cloud, bad profile."""
     profile = load_profile(options.profile)
     flash = FileFlash(options.flash) if options.flash is not None else MemoryFlash()
-    async with cloud_at(options.control) as cloud:
+    async with cloud_at(options.control, bus=options.bus) as cloud:
         number = Random().randrange(10**6)  # noqa: S311 - a serial number is no secret
         made = await cloud.produce_one(options.serial or f"{SERIAL_PREFIX}{number:06d}")
         now = asyncio.get_running_loop().time

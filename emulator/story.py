@@ -104,9 +104,6 @@ class Story:
                 self.clock = {"before": data.get("before"), "after": data.get("after")}
             case "hub":
                 self.tls = {"version": data.get("tls"), "cipher": data.get("cipher")}
-            case "firmware":
-                version = data.get("version")
-                self.firmware = {"before": self.firmware["before"] or version, "after": version}
             case _:
                 pass
 
@@ -116,6 +113,8 @@ class Story:
                 self.boot += 1
                 self.resolver.append(None)
                 self.online, self.update = False, None
+                version = data.get("firmware")
+                self.firmware = {"before": self.firmware["before"] or version, "after": version}
             case "online":
                 self.online = True
             case "offline":

@@ -53,7 +53,7 @@ def fact_rows(story: Story) -> list[tuple[str, str]]:
 
 def _change(before: str | None, after: str | None) -> str:
     if before is None:
-        return "not confirmed yet"
+        return "never started"
     return f"{before} -> {after}" if before != after else before
 
 

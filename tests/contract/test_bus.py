@@ -1,4 +1,4 @@
-"""One suite for every bus: in one process, and over a real Mosquitto."""
+"""One suite for every bus: in one process, and over a real Mosquitto with either client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloud_stub.bus import Bus, BusError, Delivery, LocalBus
+from cloud_stub.lean import LeanMosquittoBus
 from cloud_stub.mosquitto import MosquittoBus, MosquittoProcess
 
 QUEUE_MAX = 300
@@ -30,7 +31,16 @@ async def mosquitto(directory: Path) -> AsyncIterator[Bus]:
         await broker.stop()
 
 
-@pytest.fixture(params=[local, pytest.param(mosquitto, marks=pytest.mark.needs("mosquitto"))])
+@asynccontextmanager
+async def lean(directory: Path) -> AsyncIterator[Bus]:
+    broker = MosquittoProcess(directory)
+    try:
+        yield LeanMosquittoBus(await broker.start(), queue_max=QUEUE_MAX)
+    finally:
+        await broker.stop()
+
+
+@pytest.fixture(params=[local, *(pytest.param(bus, marks=pytest.mark.needs("mosquitto")) for bus in (mosquitto, lean))])
 def play(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Story], None]:
     """Runs a story on a bus that is started and, at the end, stopped."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from cloud_stub.broker import mosquitto_binary
 from cloud_stub.bus import BusError, Delivery
+from cloud_stub.lean import LeanMosquittoBus
 from cloud_stub.mosquitto import MosquittoBus, MosquittoProcess
 from emulator.errors import UsageError
 from emulator.wire.address import Address
@@ -21,6 +22,8 @@ from emulator.wire.address import Address
 pytestmark = pytest.mark.needs("mosquitto")
 
 WITHIN_S = 30
+Kind = type[MosquittoBus] | type[LeanMosquittoBus]
+either_client = pytest.mark.parametrize("kind", [MosquittoBus, LeanMosquittoBus])
 
 
 def play(story) -> None:
@@ -125,18 +128,20 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     os.close(broker)
 
 
-def test_no_broker_at_the_start_is_an_error() -> None:
+@either_client
+def test_no_broker_at_the_start_is_an_error(kind: Kind) -> None:
     async def story() -> None:
         with pytest.raises(BusError, match=r"no MQTT 5 broker at 127\.0\.0\.1:1"):
-            await MosquittoBus(Address("127.0.0.1", 1)).start()
+            await kind(Address("127.0.0.1", 1)).start()
 
     play(story())
 
 
-def test_after_a_restart_everything_open_is_sent_again_in_order(tmp_path: Path) -> None:
+@either_client
+def test_after_a_restart_everything_open_is_sent_again_in_order(kind: Kind, tmp_path: Path) -> None:
     async def story() -> None:
         broker = MosquittoProcess(tmp_path)
-        bus, got, complete = MosquittoBus(await broker.start()), list[Delivery](), asyncio.Event()
+        bus, got, complete = kind(await broker.start()), list[Delivery](), asyncio.Event()
 
         def heard(delivery: Delivery) -> None:
             got.append(delivery)
@@ -159,10 +164,11 @@ def test_after_a_restart_everything_open_is_sent_again_in_order(tmp_path: Path) 
     play(story())
 
 
-def test_a_broker_that_is_killed_in_full_flight_loses_nothing(tmp_path: Path) -> None:
+@either_client
+def test_a_broker_that_is_killed_in_full_flight_loses_nothing(kind: Kind, tmp_path: Path) -> None:
     async def story() -> None:
         broker = MosquittoProcess(tmp_path)
-        bus = MosquittoBus(await broker.start())
+        bus = kind(await broker.start())
         await bus.start()
         sent = [bus.publish("hub/x/d2c", b"%d" % number) for number in range(5000)]
         await sent[100]
@@ -178,10 +184,11 @@ def test_a_broker_that_is_killed_in_full_flight_loses_nothing(tmp_path: Path) ->
     play(story())
 
 
-def test_patience_has_an_end_and_the_bus_comes_back_all_the_same(tmp_path: Path) -> None:
+@either_client
+def test_patience_has_an_end_and_the_bus_comes_back_all_the_same(kind: Kind, tmp_path: Path) -> None:
     async def story() -> None:
         broker = MosquittoProcess(tmp_path)
-        bus = MosquittoBus(await broker.start(), patience_s=0.3)
+        bus = kind(await broker.start(), patience_s=0.3)
         await bus.start()
         await broker.stop()
         with pytest.raises(BusError, match=r"no broker at .* for 0\.3 s"):
@@ -199,10 +206,11 @@ def test_patience_has_an_end_and_the_bus_comes_back_all_the_same(tmp_path: Path)
     play(story())
 
 
-def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
+@either_client
+def test_stop_does_not_wait_for_ever(kind: Kind, tmp_path: Path) -> None:
     async def story() -> None:
         broker = MosquittoProcess(tmp_path)
-        bus = MosquittoBus(await broker.start())
+        bus = kind(await broker.start())
         await bus.start()
         await broker.stop()
         late = bus.publish("hub/x/d2c", b"")
@@ -213,7 +221,8 @@ def test_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
     play(story())
 
 
-def test_a_stop_at_any_moment_of_the_start_leaves_no_connection_behind(tmp_path: Path) -> None:
+@either_client
+def test_a_stop_at_any_moment_of_the_start_leaves_no_connection_behind(kind: Kind, tmp_path: Path) -> None:
     complaints: list[str] = []
 
     async def story() -> None:
@@ -221,7 +230,7 @@ def test_a_stop_at_any_moment_of_the_start_leaves_no_connection_behind(tmp_path:
         broker = MosquittoProcess(tmp_path)
         address = await broker.start()
         for turns in range(30):
-            bus = MosquittoBus(address)
+            bus = kind(address)
             starting = asyncio.create_task(bus.start())
             for _ in range(turns):
                 await asyncio.sleep(0.0001)
