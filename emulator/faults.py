@@ -1,11 +1,11 @@
 """Faults are data. Each family lives with its owner (link, service, device); this is what they share."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from emulator.errors import UsageError
 
@@ -21,13 +21,37 @@ class Fault:
 
     who: str = "*"
     """Serial of the charger concerned, ``*`` for all."""
-    probability: float = 1.0
-    for_s: float | None = None
-    count: int | None = None
+    probability: Annotated[float, Field(ge=0, le=1, strict=True)] = 1.0
+    for_s: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] | None = None
+    count: Annotated[int, Field(ge=1, strict=True)] | None = None
     """How many times it strikes; None: without end."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Condition(Fault):
+    """A fault that lasts instead of striking request by request: it has neither a probability nor a count."""
+
+    probability: float = field(default=1.0, init=False)
+    count: int | None = field(default=None, init=False)
+
+
 F = TypeVar("F", bound=Fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """A fault at its owner. Calling it takes the fault back, and may be done twice: it is an `Undo`."""
+
+    _owner: "FaultSet"
+    _key: int
+
+    def __call__(self) -> None:
+        self._owner.heal(self._key)
+
+    @property
+    def active(self) -> bool:
+        """Not taken back, not used up, and its time is not over."""
+        return self._owner.holds(self._key)
 
 
 class FaultSet:
@@ -42,14 +66,15 @@ class FaultSet:
         self._strikes: dict[int, int] = {}
         self._next = 0
 
-    def inject(self, fault: Fault) -> Undo:
-        """Make a fault active; the result takes it back and may be called twice."""
+    def inject(self, fault: Fault) -> Injected:
+        """Make a fault active. UsageError: `LIMIT` are active already."""
+        self._forget_expired()
         if len(self._active) >= self.LIMIT:
             raise UsageError(f"fault {fault.kind}: more than {self.LIMIT} faults are active at once")
         key, self._next = self._next, self._next + 1
         end = float("inf") if fault.for_s is None else self._now() + fault.for_s
         self._active[key] = (fault, end)
-        return lambda: self._drop(key)
+        return Injected(self, key)
 
     def clear(self) -> None:
         """Heal everything."""
@@ -63,10 +88,9 @@ class FaultSet:
         """
         if not self._active:
             return None
-        for key, (fault, end) in list(self._active.items()):
-            if self._now() >= end:
-                self._drop(key)
-            elif isinstance(fault, cls) and fault.who in ("*", who) and when(fault) and self._hit(key, fault):
+        self._forget_expired()
+        for key, (fault, _) in list(self._active.items()):
+            if isinstance(fault, cls) and fault.who in ("*", who) and when(fault) and self._hit(key, fault):
                 return fault
         return None
 
@@ -74,17 +98,27 @@ class FaultSet:
         """What is wrong right now."""
         return [fault for fault, end in self._active.values() if self._now() < end]
 
+    def holds(self, key: int) -> bool:
+        """Whether the fault that was injected under this key is active."""
+        return key in self._active and self._now() < self._active[key][1]
+
+    def heal(self, key: int) -> None:
+        """Take back the fault that was injected under this key; nothing happens if it is gone."""
+        self._active.pop(key, None)
+        self._strikes.pop(key, None)
+
+    def _forget_expired(self) -> None:
+        now = self._now()
+        for key in [key for key, (_, end) in self._active.items() if now >= end]:
+            self.heal(key)
+
     def _hit(self, key: int, fault: Fault) -> bool:
         if fault.probability < 1.0 and self._rng.random() >= fault.probability:
             return False
         self._strikes[key] = self._strikes.get(key, 0) + 1
         if fault.count is not None and self._strikes[key] >= fault.count:
-            self._drop(key)
+            self.heal(key)
         return True
-
-    def _drop(self, key: int) -> None:
-        self._active.pop(key, None)
-        self._strikes.pop(key, None)
 
 
 def fault_from(data: Mapping[str, Any], table: Mapping[str, type[Fault]], *, where: str = "fault") -> Fault:
@@ -92,12 +126,12 @@ def fault_from(data: Mapping[str, Any], table: Mapping[str, type[Fault]], *, whe
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in table:
         raise UsageError(f"{where}: kind: {kind!r} is not a fault; known are {', '.join(sorted(table))}")
-    fields = {key: value for key, value in data.items() if key != "kind"}
-    unknown = sorted(set(fields) - set(table[kind].__dataclass_fields__))
+    given = {key: value for key, value in data.items() if key != "kind"}
+    unknown = sorted(set(given) - {each.name for each in fields(table[kind]) if each.init})
     if unknown:
         raise UsageError(f"{where}: {unknown[0]}: {kind} has no such key")
     try:
-        return TypeAdapter(table[kind]).validate_python(fields)
+        return TypeAdapter(table[kind]).validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

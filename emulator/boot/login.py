@@ -5,7 +5,7 @@ from datetime import datetime
 
 from emulator.env import Spec
 from emulator.wire.iothub import charger_events_topic, sas_token, username
-from emulator.wire.messages import event
+from emulator.wire.messages import EventType, event
 from emulator.wire.mqtt import Connect, Will
 
 LAST_WILL = "mqtt connection broke[lwt]"
@@ -41,5 +41,5 @@ class Login:
             password=token.encode(),
             keep_alive_s=hub.keep_alive_s,
             clean_session=True,
-            will=Will(self.events_topic, event(30, LAST_WILL), qos=1, retain=False),
+            will=Will(self.events_topic, event(EventType.INFORMATION, LAST_WILL), qos=1, retain=False),
         )

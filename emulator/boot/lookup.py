@@ -10,6 +10,7 @@ from emulator.machines.resolver import Cache, Resolution, Resolved, Unresolved
 from emulator.net.api import Address
 from emulator.net.drive import drive
 from emulator.profile import Profile
+from emulator.wire.dns import DnsError
 
 
 class Lookup:
@@ -30,7 +31,7 @@ class Lookup:
         self._servers = _in_order(tuple(dns), self._profile.dns.fallbacks, self._profile.network.dns_port)
 
     async def find(self, *names: str) -> list[Resolved | Unresolved]:
-        """One answer per name, from the cache or the network."""
+        """One answer per name, from the cache or the network. NetError(UNREACHABLE): a name that DNS cannot carry."""
         now = asyncio.get_running_loop().time()
         known = {name: self._cache.get(name, now) for name in names}
         missing = [name for name, answer in known.items() if answer is None]
@@ -53,7 +54,10 @@ class Lookup:
         try:
             for name in names:
                 resolution = Resolution(name, self._servers, self._profile.dns, rng)
-                answer = await drive(resolution, socket)
+                try:
+                    answer = await drive(resolution, socket)
+                except DnsError as error:
+                    raise NetError(NetReason.UNREACHABLE, f"no name for DNS: {error}") from None
                 assert isinstance(answer, Resolved | Unresolved)  # noqa: S101 - all results a Resolution has
                 answers[name] = answer
                 if isinstance(answer, Resolved):

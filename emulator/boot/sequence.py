@@ -1,7 +1,7 @@
 """Runs the boot stages in order, again and again until all are through, and keeps the report."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,17 +68,21 @@ class BootSequence:
         self._index = {stage.name: position for position, stage in enumerate(stages)}
 
     async def run(self, boot: Boot, report: BootReport, *, start: str) -> None:
-        """Return once every stage from `start` on has passed or degraded. Retries without end; cancel to stop."""
+        """Return once every stage from `start` on has passed or degraded. Retries without end; cancel to stop.
+
+        The waits grow with the failures of one stage in a row: what went wrong before it does not count.
+        """
         position = self._index[start]
-        failures = 0
+        failures: Counter[str] = Counter()
         while position < len(self._stages):
             stage = self._stages[position]
             outcome = await self._attempt(stage, boot, report)
             if isinstance(outcome, Failed):
-                failures += 1
-                await asyncio.sleep(boot.delay_s(failures))
+                failures[stage.name] += 1
+                await asyncio.sleep(boot.delay_s(failures[stage.name]))
                 position = self._index[boot.restart_at(stage.back_to, outcome.why)]
             else:
+                del failures[stage.name]
                 position += 1
 
     async def _attempt(self, stage: Stage, boot: Boot, report: BootReport) -> Outcome:

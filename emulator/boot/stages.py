@@ -31,6 +31,7 @@ async def link(boot: Boot) -> Outcome:
 async def address(boot: Boot) -> Outcome:
     """A lease by DHCP (M7)."""
     host, profile = boot.env.host, boot.spec.profile
+    await boot.lease_wanted()
     client = DhcpClient(mac=host.link_address, hostname=boot.spec.serial, timing=profile.dhcp, rng=boot.env.rng("dhcp"))
     socket = await host.udp(DHCP_CLIENT_PORT, broadcast=True)
     try:
@@ -44,6 +45,7 @@ async def address(boot: Boot) -> Outcome:
         return Failed(Why.DHCP_NAK)
     assert isinstance(result, Bound)  # noqa: S101 - the only other result before the first lease
     take_lease(boot, client, result.lease)
+    boot.lease_won()
     boot.notes = {"address": result.lease.address, "dns": list(result.lease.dns), "lease_s": result.lease.lease_s}
     return Passed(result.lease.address)
 
@@ -154,7 +156,7 @@ async def firmware(boot: Boot) -> Outcome:
 
 STAGES = (
     Stage("link", "Carrier, association or attach", link, back_to="link"),
-    Stage("address", "Lease by DHCP", address, back_to="address"),
+    Stage("address", "Lease by DHCP", address, back_to="link"),
     Stage("names", "DNS with fallbacks", names, back_to="names"),
     Stage("time", "NTP and the clock gate", time, back_to="names"),
     Stage("hub", "TLS and SAS login at the hub", hub, back_to="names"),

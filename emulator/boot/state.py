@@ -1,6 +1,6 @@
 """What the boot stages hand on to each other and to the charger."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ from emulator.net.hub import HubConnection
 from emulator.slots import Slots
 from emulator.wire.dhcp import Lease
 
+LINK_LOST = frozenset({Why.NO_CARRIER, Why.NO_ADDRESS})
+
 
 class Boot:
     """The state of one life from power-on: what the stages have won, and what the keepers renew or drop again."""
@@ -25,6 +27,10 @@ class Boot:
         self.login = login
         self.lookup = Lookup(spec.profile, env)
         self.car_connected: Callable[[], bool] = lambda: False
+        self.lease_wanted: Callable[[], Awaitable[None]] = _nobody
+        """Awaited before a lease is asked for; after it nobody else uses the DHCP port."""
+        self.lease_won: Callable[[], None] = lambda: None
+        """Called when a DHCP client of our own has won a lease that must be kept."""
         self.dhcp: DhcpClient | None = None
         self.lease: Lease | None = None
         self.synced_at: datetime | None = None
@@ -35,10 +41,9 @@ class Boot:
         """What the stage that runs now wants to see in its trace event."""
 
     def restart_at(self, stage: str, why: Why) -> str:
-        """The stage to go on with after a failure: `stage`, or an earlier one whose result is gone."""
-        if why is Why.NO_CARRIER or stage == "link":
-            return "link"
-        return stage if self.lease is not None and why is not Why.NO_ADDRESS else "address"
+        """The stage to go on with after a failure: `stage`, or the link when that or the address is gone."""
+        # a link that was lost takes the address with it, and has to be brought up again even if its carrier is back
+        return "link" if self.lease is None or why in LINK_LOST else stage
 
     def delay_s(self, attempt: int) -> float:
         """How long to wait before attempt number `attempt` (zaptec.md section 13)."""
@@ -57,3 +62,7 @@ class Boot:
         self.env.host.set_interface(None)
         if self.hub is not None:
             self.hub.abort()
+
+
+async def _nobody() -> None:
+    """Nobody keeps a lease."""

@@ -134,7 +134,9 @@ class Charge:
 
     def _finish_session(self, *, reliable_end: bool) -> None:
         register_kwh = self.outlet.meter.energy_kwh(_now())
-        self.sessions.finish(self._env.rtc.now(), register_kwh, self._identity, reliable_clock=reliable_end)
+        session, at = self.sessions.current, self._env.rtc.now()
+        if not self.sessions.finish(at, register_kwh, self._identity, reliable_clock=reliable_end):
+            self._env.trace.emit("session.lost", session_id=session.session_id if session is not None else None)
         self.sessions_wait = True
         self._changed()
 

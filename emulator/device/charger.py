@@ -22,6 +22,7 @@ from emulator.device.update import update_firmware
 from emulator.device.upgrade import UpdateFirmware
 from emulator.device.uplink import Uplink
 from emulator.env import Env, Spec
+from emulator.errors import UsageError
 from emulator.faults import Undo, fault_from
 from emulator.slots import Slots
 
@@ -109,7 +110,10 @@ class Charger:
         """Break something, by a fault or its description. UsageError starts with `where`."""
         struck = fault if isinstance(fault, DeviceFault) else fault_from(fault, FAULTS, where=where)
         assert isinstance(struck, DeviceFault)  # noqa: S101 - FAULTS has no others
-        undo = struck.strike(self)
+        try:
+            undo = struck.inject(self)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
         self.env.trace.emit("device.fault", kind=struck.kind)
         if struck.for_s is not None:
             asyncio.get_running_loop().call_later(struck.for_s, undo)
@@ -197,6 +201,7 @@ class Charger:
             outbox=len(uplink.outbox),
             outbox_dropped=uplink.outbox.dropped,
             sessions_waiting=len(charge.sessions.waiting()),
+            sessions_lost=charge.sessions.lost,
             clock=self.env.rtc.now(),
             clock_trusted=self.env.rtc.trusted,
         )

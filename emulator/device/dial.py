@@ -9,7 +9,6 @@ from emulator.boot.outcome import WHY_OF_NET, Why
 from emulator.boot.sequence import BootReport
 from emulator.boot.state import Boot
 from emulator.errors import NetError
-from emulator.machines.dhcp import DhcpClient
 from emulator.net.hub import HubConnection
 
 Greet = Callable[[HubConnection], Awaitable[None]]
@@ -30,7 +29,6 @@ class Dial:
         "_dialling",
         "_greet",
         "_lease_keeper",
-        "_leased",
         "_sequence",
         "_time_keeper",
         "_wake",
@@ -47,12 +45,13 @@ class Dial:
         self._attempt = 0
         self._time_keeper: asyncio.Task[None] | None = None
         self._lease_keeper: asyncio.Task[None] | None = None
-        self._leased: DhcpClient | None = None
+        boot.lease_wanted = self._release_lease
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to connect, unless that is going on."""
         if not self._dialling:
             self._dialling = True
+            self._boot.lease_won = lambda: self._keep_lease(tasks)
             tasks.create_task(self._connect(tasks))
 
     def why_lost(self) -> Why:
@@ -66,10 +65,9 @@ class Dial:
         if boot.hub is not None:
             await asyncio.sleep(boot.delay_s(self._attempt))
             start = boot.restart_at("names", self.why_lost())
-        if start != "names":
-            self._forget_lease()
         await self._sequence.run(boot, self.report, start=start)
-        self._keep(tasks)
+        if self._time_keeper is None:
+            self._time_keeper = tasks.create_task(keep_time(boot))
         hub = boot.hub
         assert hub is not None  # noqa: S101 - the stage "hub" has passed
         hub.closed.add_done_callback(lambda closed: self._wake())
@@ -84,17 +82,13 @@ class Dial:
             self._dialling = False
             self._wake()
 
-    def _keep(self, tasks: asyncio.TaskGroup) -> None:
-        """Watch over clock and lease; a lease by a new DHCP client takes a new keeper."""
-        if self._time_keeper is None:
-            self._time_keeper = tasks.create_task(keep_time(self._boot))
-        if self._leased is not self._boot.dhcp:
-            self._forget_lease()
-            self._leased = self._boot.dhcp
-            self._lease_keeper = tasks.create_task(keep_lease(self._boot))
+    def _keep_lease(self, tasks: asyncio.TaskGroup) -> None:
+        """Renew the lease from now on, hub or no hub: it runs out while the stages after `address` are tried again."""
+        self._lease_keeper = tasks.create_task(keep_lease(self._boot))
 
-    def _forget_lease(self) -> None:
+    async def _release_lease(self) -> None:
         """A new lease is on its way: the old one's keeper must not hold the DHCP port."""
         if self._lease_keeper is not None:
             self._lease_keeper.cancel()
-        self._lease_keeper = self._leased = None
+            await asyncio.wait([self._lease_keeper])
+            self._lease_keeper = None

@@ -3,17 +3,29 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from emulator.faults import Fault, Undo
+from pydantic import Field
+
+from emulator.errors import UsageError
+from emulator.faults import Condition, Undo
 
 if TYPE_CHECKING:
     from emulator.device.charger import Charger
 
+JUMP_MAX_S = 1.5e9  # invented; 47 years, within the 68 that NTP can tell apart
+CLOCK_YEARS = range(1970, 2100)  # invented; a clock of 32-bit Unix seconds, and of two-digit years, can show them
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceFault(Fault):
-    """A fault of one charger. `for_s` takes it back by itself; `probability` and `count` mean nothing here."""
+class DeviceFault(Condition):
+    """A fault of one charger. `for_s` takes it back by itself."""
+
+    def inject(self, charger: "Charger") -> Undo:
+        """`strike`, if it is this charger that is meant. UsageError: it is not, or cannot be struck so."""
+        if self.who not in ("*", charger.spec.serial):
+            raise UsageError(f"who: {self.who!r}: this charger is {charger.spec.serial}")
+        return self.strike(charger)
 
     def strike(self, charger: "Charger") -> Undo:
         """Do the harm; the result takes it back and may be called twice."""
@@ -33,12 +45,18 @@ class WrongKey(DeviceFault):
 
 @dataclass(frozen=True, kw_only=True)
 class RtcJump(DeviceFault):
-    """The clock moves by `by_s` seconds, unnoticed (M9). Only NTP takes it back."""
+    """The clock moves by `by_s` seconds, unnoticed (M9). Only NTP takes it back.
+
+    UsageError for a jump out of `CLOCK_YEARS`.
+    """
 
     kind: ClassVar[str] = "device.rtc_jump"
-    by_s: float
+    by_s: Annotated[float, Field(ge=-JUMP_MAX_S, le=JUMP_MAX_S)]
 
     def strike(self, charger: "Charger") -> Undo:
+        year = (charger.env.rtc.now() + timedelta(seconds=self.by_s)).year
+        if year not in CLOCK_YEARS:
+            raise UsageError(f"by_s: the clock would show the year {year}")
         charger.env.rtc.jump(self.by_s)
         return lambda: None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emulator.boot.state import Boot
 from emulator.device.commands import obey
 from emulator.device.dial import Dial, Sequence
-from emulator.device.observations import ECHO, GREETING
+from emulator.device.observations import ECHO, GREETING, REQUEST
 from emulator.device.reporter import Beat, Interval, Report, Reporter, Sample
 from emulator.device.settings import parse_desired
 from emulator.device.upgrade import UpdateFirmware, upgrade
@@ -109,6 +109,8 @@ class Life:
             uplink.ask_twin(hub, self.boot.spec.profile.hub.first_twin_rid)
             payloads += [payload for ids in (*GREETING, ECHO) if (payload := self._compose(ids)) is not None]
             self._greeted = True
+        elif self._charger.charge.machine.state is State.REQUESTING:
+            self.want(REQUEST)  # the cloud may have missed it, or its answer was lost
         delivered = await uplink.deliver(hub, payloads)
         for payload in payloads[delivered:]:
             if type_of(payload) is not MessageType.EVENT:

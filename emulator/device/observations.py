@@ -213,6 +213,8 @@ LOCAL = (150, 712, 547, 523, 151, 153)
 POWER = (*VOLTAGES, *CURRENTS, 513, 553)
 ECHO = (120, 749, 510, 511, 520, 522, 523, 711, 800, 801, 802, 805, 712)
 """Sent after the twin changed a setting, and with command 503."""
+REQUEST = (721, 710)
+"""Sent when the hub is back and a car still waits for its grant (zaptec.md section 10, "coming back")."""
 GREETING = (STARTUP, FULL, LOCAL, POWER, (866,), (952,))
 """What the first connection after power-on sends, a message each."""
 

@@ -36,8 +36,6 @@ class Outlet:
                     self._lines = PHASES[effect.phases]
                 case OpenContactor():
                     self._lines = ()
-                case _:
-                    pass  # what is told concerns the reporter
         self._set_load(now)
 
     def cut(self, now: float) -> None:

@@ -48,7 +48,7 @@ class Sessions:
         self._flash = flash
         self._rng = rng  # a fresh source for each id costs less than 2.5 KiB of state kept in every charger
         self.lost = 0
-        """Sessions that found the store full."""
+        """Sessions that found the store full, since this object was made."""
         self.current = _load(flash.get(CURRENT_KEY))
 
     def begin(self, at: datetime, energy_kwh: float, *, reliable_clock: bool) -> Session:
@@ -65,17 +65,20 @@ class Sessions:
         """Energy of the current session, 0 without one."""
         return register_kwh - self.current.started_kwh if self.current is not None else 0.0
 
-    def finish(self, at: datetime, register_kwh: float, identity: Identity, *, reliable_clock: bool) -> None:
-        """The car left: keep the finished session for delivery. A local one without energy is dropped."""
+    def finish(self, at: datetime, register_kwh: float, identity: Identity, *, reliable_clock: bool) -> bool:
+        """The car left: keep the finished session for delivery. A local one without energy is dropped.
+
+        `reliable_clock` is about `at`. False: the store is full, the record is lost.
+        """
         session, energy_kwh = self.current, self.energy_kwh(register_kwh)
         self.current = None
         self._flash.delete(CURRENT_KEY)
         if session is None or (session.local and energy_kwh <= 0):
-            return
+            return True
         names = self.waiting()
         if len(names) >= STORE_MAX:
             self.lost += 1
-            return
+            return False
         finished = CompletedSession(
             session_id=session.session_id,
             energy_kwh=energy_kwh,
@@ -84,10 +87,11 @@ class Sessions:
             reliable_clock=session.reliable_clock and reliable_clock,
             stopped_by_rfid=False,
             authentication_code="",
-            signed_session=ocmf(session, at, register_kwh, identity),
+            signed_session=ocmf(session, at, register_kwh, identity, reliable_end=reliable_clock),
         )
         number = int(names[-1].removeprefix(FINISHED_PREFIX)) + 1 if names else 0
         self._flash.put(f"{FINISHED_PREFIX}{number:08d}", completed_session(finished).encode())
+        return True
 
     def waiting(self) -> list[str]:
         """Flash keys of the finished sessions that the cloud has not acknowledged, oldest first."""
@@ -115,7 +119,7 @@ class Sessions:
         return session
 
 
-def ocmf(session: Session, ended_at: datetime, register_kwh: float, identity: Identity) -> str:
+def ocmf(session: Session, ended_at: datetime, register_kwh: float, identity: Identity, *, reliable_end: bool) -> str:
     """The session as OCMF text (PG T1), a reading at its begin and its end; not signed: this charger has no MID key."""
     record = {
         "FV": "1.0",
@@ -125,7 +129,7 @@ def ocmf(session: Session, ended_at: datetime, register_kwh: float, identity: Id
         "PG": "T1",
         "RD": [
             _reading(session.started_at, "B", session.started_kwh, session.reliable_clock),
-            _reading(ended_at, "E", register_kwh, session.reliable_clock),
+            _reading(ended_at, "E", register_kwh, reliable_end),
         ],
     }
     return "OCMF|" + json.dumps(record, separators=(",", ":"))

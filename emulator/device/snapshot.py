@@ -42,5 +42,7 @@ class Snapshot:
     """Messages that wait in flash."""
     outbox_dropped: int
     sessions_waiting: int
+    sessions_lost: int
+    """Finished sessions that found the store full."""
     clock: datetime
     clock_trusted: bool

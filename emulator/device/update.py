@@ -213,7 +213,11 @@ class _Update:
         return digest.digest()
 
     def _request(self, method: str, url: str, content: bytes | None = None) -> httpx.Request:
-        return self._http.build_request(method, url, content=content, headers={"Accept-Encoding": "identity"})
+        """A request for the identity encoding. _FetchError: an address that HTTP cannot ask, whatever its syntax."""
+        try:
+            return self._http.build_request(method, url, content=content, headers={"Accept-Encoding": "identity"})
+        except httpx.InvalidURL as error:
+            raise _FetchError(Refused(UpdateReason.MALFORMED, str(error))) from None
 
     async def _ask(
         self, request: httpx.Request, limit_bytes: int, *, expect: int, or_else: int | None = None

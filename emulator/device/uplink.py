@@ -6,7 +6,7 @@ from typing import Protocol
 
 from emulator.device.outbox import Outbox
 from emulator.env import Env
-from emulator.errors import NetError
+from emulator.errors import NetError, NetReason
 from emulator.machines.mqtt import InflightFull
 from emulator.profile import Hub
 from emulator.wire.iothub import (
@@ -23,6 +23,9 @@ ASKED_QOS = 2  # the firmware asks for 2, the hub grants 1 (zaptec.md section 6)
 PIPELINE_MAX = 8
 """How many messages may be on their way at once; half of what the MQTT machine allows, so that replies always fit."""
 
+STALLS_MAX = 3
+"""After so many stalls in a row the session is given up: a message without PUBACK holds its packet id to the end."""
+
 Acknowledged = asyncio.Future[tuple[int, ...]]
 
 
@@ -35,16 +38,29 @@ class HubSession(Protocol):
 
     def subscribe(self, filters: Sequence[tuple[str, int]]) -> Acknowledged: ...
 
+    def abort(self, why: NetError | None = None) -> None: ...
+
 
 class Uplink:
     """Publishes in order and counts. Without a hub, telemetry goes to the outbox."""
 
-    __slots__ = ("_ack_timeout_s", "_env", "_stalled_until", "hub", "messages_down", "messages_up", "outbox", "topic")
+    __slots__ = (
+        "_ack_timeout_s",
+        "_env",
+        "_stalled_until",
+        "_stalls",
+        "hub",
+        "messages_down",
+        "messages_up",
+        "outbox",
+        "topic",
+    )
 
     def __init__(self, env: Env, timing: Hub, outbox: Outbox) -> None:
         self._env = env
         self._ack_timeout_s = timing.ack_timeout_s
         self._stalled_until = 0.0
+        self._stalls = 0
         self.outbox = outbox
         self.hub: HubSession | None = None
         """The session in use; set once it is greeted."""
@@ -67,7 +83,8 @@ class Uplink:
         return self._stalled_until if self.online and now < self._stalled_until else None
 
     async def subscribe(self, hub: HubSession) -> None:
-        """Ask for methods, twin responses and desired properties, a packet each. NetError: the session ended."""
+        """Begin a session: ask for methods, twin responses and desired properties, a packet each. NetError: it ended."""
+        self._stalled_until, self._stalls = 0.0, 0
         for granted in [hub.subscribe([(topic_filter, ASKED_QOS)]) for topic_filter in FILTERS]:
             await granted
 
@@ -80,8 +97,9 @@ class Uplink:
         try:
             hub.publish(method_response_topic(status, rid), b"")
             self.messages_up += 1
-        except InflightFull:
+        except InflightFull as error:
             self._env.trace.emit("device.reply_dropped", status=status)
+            self._give_up(hub, str(error))
 
     async def deliver(self, hub: HubSession, payloads: Sequence[bytes]) -> int:
         """Publish payloads in order; returns how many the hub has acknowledged before the first that it has not."""
@@ -122,7 +140,22 @@ class Uplink:
                     self._env.trace.emit("device.publish", type=int(type_of(payload)), bytes=len(payload))
         except NetError:
             pass  # the end of the session is seen by whoever watches it
-        except (TimeoutError, InflightFull):
-            self._stalled_until = asyncio.get_running_loop().time() + self._ack_timeout_s
-            self._env.trace.emit("device.stalled", until=self._stalled_until)
+        except TimeoutError:
+            self._stall(hub)
+        except InflightFull as error:
+            self._give_up(hub, str(error))
+        else:
+            self._stalls = 0
         return delivered
+
+    def _stall(self, hub: HubSession) -> None:
+        self._stalls += 1
+        self._stalled_until = asyncio.get_running_loop().time() + self._ack_timeout_s
+        self._env.trace.emit("device.stalled", until=self._stalled_until)
+        if self._stalls >= STALLS_MAX:
+            self._give_up(hub, f"no PUBACK, {self._stalls} times in a row")
+
+    def _give_up(self, hub: HubSession, why: str) -> None:
+        """End a session that does not acknowledge; the next one begins with every packet id free."""
+        self._env.trace.emit("device.session_given_up", why=why)
+        hub.abort(NetError(NetReason.TIMED_OUT, why))

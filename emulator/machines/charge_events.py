@@ -1,8 +1,7 @@
-"""What can happen to a charge, and what the charge then asks of pilot, contactor and report."""
+"""What can happen to a charge, and what the charge then asks of pilot and contactor."""
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 
 from emulator.errors import EmulatorError
 from emulator.machines.charge_modes import PHASES
@@ -121,20 +120,4 @@ class OpenContactor:
     """Take the lines away from the car."""
 
 
-class Told(StrEnum):
-    """What the cloud should hear of."""
-
-    STATE = "state"
-    """710, 702, 718."""
-    CURRENT = "current"
-    """708 and 519."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """A reported value changed."""
-
-    what: Told
-
-
-Effect = SetPilot | CloseContactor | OpenContactor | Tell
+Effect = SetPilot | CloseContactor | OpenContactor

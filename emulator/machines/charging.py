@@ -26,8 +26,6 @@ from emulator.machines.charge_events import (
     SetPilot,
     StartGranted,
     StopRequested,
-    Tell,
-    Told,
     TooLittle,
     Unplugged,
 )
@@ -116,8 +114,6 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class _Outputs:
-    state: State
-    granted: tuple[float, int]
     pilot_a: float
     contactor: int | None
 
@@ -188,8 +184,6 @@ class ChargingMachine:
 
     def _outputs(self) -> _Outputs:
         return _Outputs(
-            self.state,
-            (self.granted_a, self.phases),
             self._offer_a() if self.state in OFFERING else 0.0,
             self.phases if self.state is State.CHARGING else None,
         )
@@ -203,8 +197,4 @@ def _changes(before: _Outputs, after: _Outputs) -> list[Effect]:
         effects.append(OpenContactor())
     if after.contactor not in (None, before.contactor):
         effects.append(CloseContactor(after.contactor))
-    if before.granted != after.granted:
-        effects.append(Tell(Told.CURRENT))
-    if before.state is not after.state:
-        effects.append(Tell(Told.STATE))
     return effects

@@ -116,10 +116,10 @@ class HubConnection:
         await asyncio.wait([self.closed], timeout=1.0)
         self.abort()
 
-    def abort(self) -> None:
-        """End now, without DISCONNECT: the hub publishes the will."""
+    def abort(self, why: NetError | None = None) -> None:
+        """End now, without DISCONNECT: the hub publishes the will. `why` is what `closed` will tell."""
         self._stream.abort()
-        self._end(None)
+        self._end(why)
 
     def data_received(self, data: bytes) -> None:
         """Part of the Receiver of the TLS stream."""
@@ -143,8 +143,9 @@ class HubConnection:
 
     def _ask(self, request: Callable[[float], int]) -> "asyncio.Future[tuple[int, ...]]":
         future: asyncio.Future[tuple[int, ...]] = self._loop.create_future()
-        if self.closed.done() or self._closing:
+        if self.closed.done() or self._mqtt.ended:
             future.set_exception(NetError(NetReason.CLOSED, "hub session is over"))
+            future.exception()  # seen: nobody is obliged to wait for a publish
             return future
         packet_id = request(self._loop.time())
         if packet_id:
@@ -157,24 +158,29 @@ class HubConnection:
         return future
 
     def _handle(self, events: list[Event]) -> None:
-        for event in events:
-            match event:
-                case Received():
-                    self._deliver(event)
-                case Acked():
-                    self._answer(event.packet_id, ())
-                case Granted():
-                    self._answer(event.packet_id, event.codes)
-                case Connected():
-                    if not self._opened.done():
-                        self._opened.set_result(event.session_present)
-                case Refused():
-                    self._fail(NetError(NetReason.MQTT_REFUSED, f"CONNACK code {event.code}"))
-                case Ended():
-                    self._fail(NetError(NetReason.MQTT_BROKEN, event.reason.value))
-                case _:
-                    pass  # UNSUBACK: the charger never unsubscribes
-        self._flush()
+        try:
+            for event in events:
+                self._take(event)
+        finally:  # a listener that raises must not hide the end of the session
+            if events and isinstance(last := events[-1], Ended):
+                self._fail(NetError(NetReason.MQTT_BROKEN, last.reason.value))
+            self._flush()
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Received():
+                self._deliver(event)
+            case Acked():
+                self._answer(event.packet_id, ())
+            case Granted():
+                self._answer(event.packet_id, event.codes)
+            case Connected():
+                if not self._opened.done():
+                    self._opened.set_result(event.session_present)
+            case Refused():
+                self._fail(NetError(NetReason.MQTT_REFUSED, f"CONNACK code {event.code}"))
+            case _:
+                pass  # the end is seen by `_handle`; UNSUBACK: the charger never unsubscribes
 
     def _deliver(self, message: Received) -> None:
         if self._on_message is None:

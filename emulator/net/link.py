@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from emulator.faults import Fault, FaultSet, Undo
+from emulator.faults import Condition, FaultSet, Undo
 
 BITS_PER_BYTE = 8
 HEADER_BYTES = 40  # IPv4 and TCP without options
@@ -30,16 +30,11 @@ class LinkParams:
     up: bool = True
 
 
-# Presets are invented, in the range that each technology is known for.
 LAN = LinkParams()
-WIFI_GOOD = LinkParams(delay_s=0.003, jitter_s=0.002, loss=0.001, rate_bps=20e6)
-WIFI_EDGE = LinkParams(delay_s=0.02, jitter_s=0.03, loss=0.05, rate_bps=1e6)
-LTE = LinkParams(delay_s=0.06, jitter_s=0.03, loss=0.005, rate_bps=375e3)
-PLC_NOISY = LinkParams(delay_s=0.01, jitter_s=0.02, loss=0.03, rate_bps=4e6)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkFault(Fault):
+class LinkFault(Condition):
     """Other numbers for as long as it is active."""
 
     def overrides(self) -> dict[str, Any]:

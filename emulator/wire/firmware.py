@@ -37,9 +37,10 @@ MANIFEST_SUFFIX, SIGNATURE_SUFFIX = ".manifest", ".sig"
 TOTAL_LENGTH_HEADER = "X-Total-Content-Length"
 
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,7}", re.ASCII)
-_DOWNLOAD_URL = re.compile(
-    r"https://[A-Za-z0-9.-]{1,253}(?::[1-9]\d{0,3})?(?:/[A-Za-z0-9._~+-]{1,255}){1,16}", re.ASCII
-)
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = rf"(?=[^:/]{{1,253}}[:/])(?:{_LABEL}\.){{0,126}}(?=[A-Za-z]){_LABEL}"
+"""RFC 1123 section 2.1: labels of 1 to 63 characters, the last of which no address in dots could have."""
+_DOWNLOAD_URL = re.compile(rf"https://{_HOST}(?::[1-9]\d{{0,3}})?(?:/[A-Za-z0-9._~+-]{{1,255}}){{1,16}}", re.ASCII)
 _COUNT_MAX = 2**32 - 1
 
 

@@ -78,8 +78,8 @@ def record_mosquitto(sent: dict[str, str]) -> dict[str, str]:
             other.sendall(bytes.fromhex(sent["publish_qos_1"]))
             packets["puback"] = read_packet(other)
             packets["publish_down"] = read_packet(peer)
-            other.sendall(bytes.fromhex(sent["connect"]))  # a second CONNECT breaks the protocol
-            packets["disconnect"] = read_packet(other)
+            other.sendall(bytes.fromhex("82060001000000" + "00"))  # SUBSCRIBE to an empty filter
+            packets["disconnect_malformed"] = read_packet(other)
     return {name: packet.hex() for name, packet in packets.items()}
 
 
