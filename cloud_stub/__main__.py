@@ -39,7 +39,10 @@ def up(
 
     options = UpOptions(state, bus, _address(broker), control_host, control_port, single)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_up(options, lambda line: print_ready(line, as_json=as_json)))
+        try:
+            runner.run(run_up(options, lambda line: print_ready(line, as_json=as_json)))
+        except asyncio.CancelledError:  # by a signal, before it was ready
+            raise typer.Abort from None
 
 
 def _address(text: str | None) -> Address | None:

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+from cloud_stub.properties import Properties, clean
 from emulator.errors import EmulatorError
 from emulator.faults import Undo
 
@@ -33,8 +34,6 @@ CONGESTED = 8_192
 
 ERROR = "hub-error"
 """Property of a method response that the hub made itself: the error code, such as 404103."""
-
-Properties = tuple[tuple[str, str], ...]
 
 
 class BusError(EmulatorError):
@@ -106,23 +105,6 @@ def topic_of(device_id: str, kind: Kind, *rest: str) -> str:
 def filter_of(kind: Kind) -> str:
     """The filter that matches every device's messages of a kind."""
     return "/".join(("hub", "+", kind.value, *"+" * _LEVELS[kind]))
-
-
-# What a broker may end the connection for: control characters, surrogates, non-characters (MQTT 5 section 1.5.4).
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-
-
-def clean(properties: Properties) -> Properties:
-    """The same properties with characters that MQTT forbids in text percent-encoded, so that no message is poison."""
-    return tuple((_clean(name), _clean(value)) for name, value in properties)
-
-
-def _clean(text: str) -> str:
-    return text if text.isprintable() else _FORBIDDEN.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    return quote(match[0].encode("utf-8", "surrogatepass"))
 
 
 _KIND = re.compile(r"hub/([^/]+)/([a-z0-9-]+)(?:/([^/]*)/([^/]*))?")

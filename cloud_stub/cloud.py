@@ -1,6 +1,6 @@
 """All services of one cloud and its site, composed once for every world and for ``cloud_stub up``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hmac import compare_digest
@@ -26,13 +26,16 @@ from cloud_stub.topology import Topology
 from cloud_stub.zapcloud import ZapCloud
 from emulator.clock import Utc
 from emulator.errors import UsageError
-from emulator.faults import Undo, fault_from
+from emulator.faults import Injected, fault_from
 from emulator.net.api import Host
 from emulator.net.tls import server_context
 from emulator.profile import Profile
 
 HostFor = Callable[[str, str], Host]
 """(name, address) to the machine that a service runs on."""
+
+ELSEWHERE = frozenset({"link", "site", "device"})
+"""Families of faults that strike chargers and the way to them."""
 
 LEASE_S = int(timedelta(hours=12).total_seconds())
 
@@ -54,6 +57,22 @@ class CloudParts:
     def rng(self, purpose: str) -> Random:
         """A random source for each service."""
         return Random(f"{self.seed}/cloud/{purpose}")  # noqa: S311 - repeatable, never for keys
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One fault at all instances of a service that it is about. Calling it takes the fault back: it is an `Undo`."""
+
+    parts: Sequence[Injected]
+
+    def __call__(self) -> None:
+        for part in self.parts:
+            part()
+
+    @property
+    def active(self) -> bool:
+        """Not taken back, not used up everywhere, and its time is not over."""
+        return any(part.active for part in self.parts)
 
 
 class Cloud:
@@ -100,23 +119,26 @@ class Cloud:
             found.setdefault(service.name, []).append(service)
         return found
 
-    def inject(self, data: Mapping[str, Any], *, where: str) -> Undo:
-        """Make a fault active at the service that its family names."""
-        family = str(data.get("kind", "")).partition(".")[0]
+    def inject(self, data: Mapping[str, Any], *, where: str) -> Strike:
+        """Make a fault active at the service that its family names. UsageError starts with `where`."""
+        kind = data.get("kind", "")
+        family = str(kind).partition(".")[0]
+        if family in ELSEWHERE:
+            raise UsageError(
+                f"{where}: kind: {kind!r} strikes chargers, and the cloud has none: inject it where they run"
+            )
         services = self.services.get(family)
         if services is None:
-            raise UsageError(f"{where}: kind: {data.get('kind')!r}: no service is called {family!r}")
+            raise UsageError(f"{where}: kind: {kind!r}: no service is called {family!r}")
         fault = fault_from(data, {fault.kind: fault for fault in services[0].FAULTS}, where=where)
+        struck: list[Injected] = []
         try:
-            undos = [service.inject(fault) for service in services]
+            for service in services:
+                struck.append(service.inject(fault))
         except UsageError as error:
+            Strike(struck)()
             raise UsageError(f"{where}: {error}") from None
-
-        def undo() -> None:
-            for take_back in undos:
-                take_back()
-
-        return undo
+        return Strike(struck)
 
     def history(self, service: str) -> list[dict[str, Any]]:
         """What a service saw, oldest first."""
@@ -154,9 +176,11 @@ class Cloud:
         )
         machines: list[tuple[Service, str, str]] = [(dhcp, "router", topology.router)]
         for label, address in topology.dns.items():
-            server = DnsServer(label=label, zone=topology.zone(network), **self._common(f"dns/{label}"))
+            server = DnsServer(
+                label=label, zone=topology.zone(network), who_is=dhcp.client_at, **self._common(f"dns/{label}")
+            )
             machines.append((server, f"dns-{label}", address))
-        return [*machines, (NtpServer(**self._common("ntp")), "ntp", topology.ntp)]
+        return [*machines, (NtpServer(who_is=dhcp.client_at, **self._common("ntp")), "ntp", topology.ntp)]
 
     def _endpoint(self) -> Endpoint:
         parts, hub_host = self._parts, self._parts.profile.network.hub_host
@@ -183,7 +207,9 @@ class Cloud:
         """The firmware server is all hosts: one on its own machine, the others share its application."""
         network = self._parts.profile.network
         others = {
-            name: HttpsServer(self.firmware.app, server_context(*self._parts.certs.server(name)))
+            name: HttpsServer(
+                self.firmware.app, server_context(*self._parts.certs.server(name)), failed=self.firmware.tls_failed
+            )
             for name in (network.api_host, network.old_api_host)
         }
         return {network.devices_host: self.firmware, **others}

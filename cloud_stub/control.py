@@ -4,11 +4,12 @@ It is for tests and people on the same machine, has no login, and is no part of 
 ``{"error": "one line"}`` with 400 for bad input, 404 for what does not exist, 503 when a device does not answer.
 """
 
+import itertools
 import json
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -22,14 +23,25 @@ from cloud_stub.methods import TIMEOUT_S, Invoke, MethodError, MethodFault
 from cloud_stub.registry import Device, Registry, UnknownDevice, serials
 from cloud_stub.service import Service
 from cloud_stub.store import Store
+from cloud_stub.twin import TwinError, desire
 from emulator.errors import UsageError
-from emulator.faults import Undo
 
 BODY_BYTES_MAX = 1 << 20
 COUNT_MAX = 100_000
 FAULTS_MAX = 256
 
-Inject = Callable[[Mapping[str, Any]], Undo]
+
+class Strike(Protocol):
+    """A fault that was injected; calling it takes it back."""
+
+    def __call__(self) -> None: ...
+
+    @property
+    def active(self) -> bool:
+        """Not taken back, not used up, and its time is not over."""
+
+
+Inject = Callable[[Mapping[str, Any]], Strike]
 Page = Callable[[], Any]
 
 
@@ -72,7 +84,7 @@ class FirmwareOffer(_Body):
 @dataclass(frozen=True, slots=True)
 class _Injected:
     fault: Mapping[str, Any]
-    undo: Undo
+    strike: Strike
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,7 @@ class Control:
     offer: Callable[[str, str], None]
     pages: Mapping[str, Page] = field(default_factory=dict)
     _faults: dict[int, _Injected] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -100,7 +113,7 @@ class Control:
             Route("/devices", self._produce, methods=["POST"]),
             Route("/devices/{id}", self._show_device, methods=["GET"]),
             Route("/devices/{id}/methods/{name}", self._call_method, methods=["POST"]),
-            Route("/devices/{id}/desired", self._desire, methods=["PUT"]),
+            Route("/devices/{id}/desired", self._desire, methods=["PATCH", "PUT"]),
             Route("/history/{service}", self._history, methods=["GET", "DELETE"]),
             Route("/faults", self._list_faults, methods=["GET"]),
             Route("/faults", self._inject, methods=["POST"]),
@@ -112,6 +125,7 @@ class Control:
             UnknownDevice: lambda request, error: _error(404, str(error)),
             UsageError: lambda request, error: _error(400, str(error)),
             MethodError: lambda request, error: _method_error(error),
+            TwinError: lambda request, error: _error(400, f"body: {error}"),
             BusError: lambda request, error: _error(503, str(error)),
             HTTPException: lambda request, error: _error(error.status_code, str(error.detail)),
         }
@@ -156,12 +170,14 @@ class Control:
         return JSONResponse({"status": result.status, "payload": result.payload})
 
     async def _desire(self, request: Request) -> JSONResponse:
-        """Publish the body as a merge patch of the desired properties; the endpoint that has the device applies it."""
+        """Publish the body as a merge patch of the desired properties; the endpoint that has the device applies it.
+
+        One that breaks a rule of twins is refused here already. PUT does the same as PATCH.
+        """
         device = self._device(request)
-        patch = await _json(request)
-        if not isinstance(patch, dict):
-            raise UsageError("body: must be a JSON object")
-        await self.bus.publish(topic_of(device.device_id, Kind.DESIRED), json.dumps(patch).encode())
+        patch = json.dumps(await _json(request)).encode()
+        desire(self.store.device(device.device_id).twin, patch)
+        await self.bus.publish(topic_of(device.device_id, Kind.DESIRED), patch)
         return JSONResponse({"accepted": True}, status_code=202)
 
     # Services
@@ -178,31 +194,38 @@ class Control:
         return JSONResponse({"history": sorted(records, key=lambda record: record["t"])})
 
     async def _list_faults(self, request: Request) -> JSONResponse:
-        faults = [{"id": number, "fault": dict(entry.fault)} for number, entry in self._faults.items()]
+        faults = [{"id": number, "fault": dict(entry.fault)} for number, entry in self._active_faults().items()]
         return JSONResponse({"faults": faults})
 
     async def _inject(self, request: Request) -> JSONResponse:
         data = await _json(request)
         if not isinstance(data, dict):
             raise UsageError("body: must be a JSON object")
-        if len(self._faults) >= FAULTS_MAX:
+        if len(self._active_faults()) >= FAULTS_MAX:
             raise UsageError(f"fault: more than {FAULTS_MAX} faults; delete some")
-        number = max(self._faults, default=0) + 1
-        self._faults[number] = _Injected(data, self.inject(data))
+        injected = _Injected(data, self.inject(data))
+        number = next(self._numbers)
+        self._faults[number] = injected
         return JSONResponse({"id": number}, status_code=201)
 
     async def _heal(self, request: Request) -> JSONResponse:
         number = request.path_params["number"]
-        injected = self._faults.pop(number, None)
+        injected = self._active_faults().pop(number, None)
         if injected is None:
-            raise HTTPException(404, f"fault {number}: no such fault")
-        injected.undo()
+            raise HTTPException(404, f"fault {number}: no such fault, or it is over")
+        injected.strike()
         return JSONResponse({"id": number})
 
     async def _offer(self, request: Request) -> JSONResponse:
         offer = await _read(request, FirmwareOffer)
         self.offer(offer.version, offer.signer)
         return JSONResponse({"version": offer.version, "signer": offer.signer})
+
+    def _active_faults(self) -> dict[int, _Injected]:
+        """The faults that were injected here, after forgetting those that are over."""
+        for number in [number for number, entry in self._faults.items() if not entry.strike.active]:
+            del self._faults[number]
+        return self._faults
 
     def _device(self, request: Request) -> Device:
         device_id = request.path_params["id"]

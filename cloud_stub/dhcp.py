@@ -171,6 +171,7 @@ class DhcpServer(DatagramService):
         self.dns = tuple(dns)
         self.lease_s = lease_s
         self.pool = _pool(address, prefix_length, pool_first, pool_last, [*dns, *([router] if router else [])], lease_s)
+        self._clients: dict[str, str] = {}
 
     def answer(self, request: bytes, sender: Address) -> list[Reply]:
         try:
@@ -184,6 +185,10 @@ class DhcpServer(DatagramService):
     def leases(self) -> dict[str, str]:
         """MAC to address of the leases that run now."""
         return self.pool.leases(self.now())
+
+    def client_at(self, address: str) -> str:
+        """Host name (or else MAC) of the client that got this address last; the address itself if nobody did."""
+        return self._clients.get(address, address)
 
     def _react(self, asked: DhcpMessage) -> tuple[str, DhcpMessage | None]:
         """Words for the history, and the reply."""
@@ -223,6 +228,7 @@ class DhcpServer(DatagramService):
             return self._refuse(asked, wanted)
         if not self.pool.lease(asked.mac, int(IPv4Address(wanted)), self.now()):
             return self._refuse(asked, wanted)
+        self._clients[wanted] = _who(asked)
         return self._grant(MessageType.ACK, asked, wanted)
 
     def _is_shut(self, asked: DhcpMessage) -> bool:

@@ -6,10 +6,10 @@ from ipaddress import AddressValueError, IPv4Address
 from random import Random
 from typing import ClassVar
 
-from cloud_stub.service import DatagramService, Reply
+from cloud_stub.service import DatagramService, Reply, WhoIs
 from emulator.clock import Utc
 from emulator.errors import UsageError
-from emulator.faults import Fault, Undo
+from emulator.faults import Fault, Injected
 from emulator.net.api import Address
 from emulator.wire.dns import NOERROR, NXDOMAIN, REFUSED, SERVFAIL, DnsError, decode_query, encode_reply
 
@@ -58,7 +58,8 @@ class _Answer:
 class DnsServer(DatagramService):
     """Answers A queries from `zone` (name to IPv4 addresses); other names do not exist, other types are empty.
 
-    `label` tells several servers apart. Ready answers are kept, so that a busy fleet costs one look-up each.
+    `label` tells several servers apart, `who_is` the chargers, for faults of one of them. Ready answers are kept, so
+    that a busy fleet costs one look-up each.
     UsageError for a zone with something else than IPv4 addresses.
     """
 
@@ -75,25 +76,28 @@ class DnsServer(DatagramService):
         rng: Random,
         utc: Utc,
         now: Callable[[], float],
+        who_is: WhoIs = str,
     ) -> None:
         super().__init__(rng=rng, utc=utc, now=now)
         self.label = label
         self._zone = {name.rstrip(".").lower(): _checked(name, addresses) for name, addresses in zone.items()}
         self._ttl_s = ttl_s
+        self._who_is = who_is
         self._ready: dict[tuple[bytes, str], _Answer] = {}
 
-    def inject(self, fault: Fault) -> Undo:
-        """As every service's, but a fault of another server is none of ours: nothing happens, nothing to undo."""
+    def inject(self, fault: Fault) -> Injected:
+        """As every service's, but a fault of another server is none of ours: nothing happens."""
         if isinstance(fault, DnsFault) and fault.server not in ("*", self.label):
-            return lambda: None
+            return self.faults.nothing()
         return super().inject(fault)
 
     def answer(self, request: bytes, sender: Address) -> list[Reply]:
         if len(request) > QUERY_MAX_BYTES:
             return []
-        silent = self.faults.strikes(Silence, sender.host) is not None
+        who = self._who_is(sender.host)
+        silent = self.faults.strikes(Silence, who) is not None
         try:
-            answer = self._answer(request, "" if silent else self._forced_rcode(sender.host))
+            answer = self._answer(request, "" if silent else self._forced_rcode(who))
         except DnsError:
             return []
         self.record(sender, answer.request, "silence" if silent else answer.reply, server=self.label)

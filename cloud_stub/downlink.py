@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Mapping
 
-from cloud_stub.bus import ERROR, Bus, Delivery, Kind, Properties, filter_of, parse_topic, topic_of
+from cloud_stub.bus import ERROR, Bus, Delivery, Kind, filter_of, parse_topic, topic_of
+from cloud_stub.properties import Properties
 from cloud_stub.registry import Registry
 from cloud_stub.session import Session
 from cloud_stub.store import Store

@@ -41,7 +41,7 @@ from cloud_stub.store import Store
 from cloud_stub.twin import TwinError, report, twin_body
 from emulator.clock import Utc
 from emulator.errors import NetError, UsageError
-from emulator.faults import Fault, Undo
+from emulator.faults import Fault, Injected
 from emulator.machines.mqtt import MqttServer
 from emulator.net.api import Closer, Host, Stream
 from emulator.net.tls import TlsStream, tls_accept
@@ -114,7 +114,7 @@ class Endpoint(Service):
         """From how many IP addresses devices have logged in so far, at most `ADDRESSES_MAX`."""
         return len(self._addresses)
 
-    def inject(self, fault: Fault) -> Undo:
+    def inject(self, fault: Fault) -> Injected:
         """Make a fault active. UsageError for one that strikes before the device is known and yet names a device."""
         if isinstance(fault, BEFORE_LOGIN) and fault.who != "*":
             raise UsageError(f"who: {fault.kind} strikes before a device has said who it is, so only all can be meant")
@@ -142,8 +142,10 @@ class Endpoint(Service):
     # From TCP to the login
 
     def _serve(self, stream: Stream) -> None:
-        if self._listener is None or self.connections >= CONNECTIONS_MAX:
-            self.record(stream.peer, "TCP", "reset: too many connections", event="tcp")
+        stopped = self._listener is None
+        if stopped or self.connections >= CONNECTIONS_MAX:
+            reason = "stopped" if stopped else "too many connections"
+            self.record(stream.peer, "TCP", f"reset: {reason}", event="tcp")
             stream.abort()
             return
         self.connections += 1

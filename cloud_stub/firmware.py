@@ -21,9 +21,9 @@ from starlette.routing import Route
 from cloud_stub.https import HttpsServer
 from cloud_stub.service import Service
 from emulator.clock import Utc
-from emulator.errors import UsageError
+from emulator.errors import NetError, UsageError
 from emulator.faults import Fault
-from emulator.net.api import Address, Host
+from emulator.net.api import Address, Host, Stream
 from emulator.wire.firmware import (
     MANIFEST_SUFFIX,
     SIGNATURE_SUFFIX,
@@ -146,7 +146,7 @@ class FirmwareServer(Service):
         self._download_host = download_host
         self._offer: _Offer | None = None
         self.app = Starlette(routes=self.routes())
-        self._server = HttpsServer(self.app, context)
+        self._server = HttpsServer(self.app, context, failed=self.tls_failed)
 
     def routes(self) -> list[Route]:
         """What is served, for applications that serve more than this."""
@@ -178,6 +178,10 @@ class FirmwareServer(Service):
 
     async def stop(self) -> None:
         await self._server.stop()
+
+    def tls_failed(self, stream: Stream, error: NetError) -> None:
+        """Put a TLS handshake that came to nothing into the history."""
+        self.record(stream.peer, "TLS", str(error), reason=error.reason.value)
 
     def _recorded(self, answer: Answer) -> Answer:
         """The same endpoint, with every request and its reply in the history."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from cloud_stub.bus import Properties
+from cloud_stub.properties import Properties
 from cloud_stub.registry import Device, DeviceStatus
 from emulator.errors import WireError
 from emulator.wire.iothub import (

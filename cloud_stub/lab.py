@@ -56,7 +56,7 @@ class _LinkStrike:
             self._undos.pop()()
 
 
-class LabWorld:
+class OneProcessWorld:
     """A site and a cloud around chargers. Subclasses say on which network and by which clock."""
 
     name: str
@@ -171,7 +171,7 @@ class LabWorld:
         return undo
 
 
-class SimWorld(LabWorld):
+class SimWorld(OneProcessWorld):
     """Everything in memory and in virtual time: a day in a second, the same seed gives the same trace."""
 
     name = "sim"
@@ -193,7 +193,7 @@ class SimWorld(LabWorld):
         return self._net.host(serial, link_address=mac_of(serial))
 
 
-class LoopbackWorld(LabWorld):
+class LoopbackWorld(OneProcessWorld):
     """Real sockets on 127.x.y.z in this process, as any user; Mosquitto behind the hub where it is installed."""
 
     name = "loopback"
@@ -228,11 +228,11 @@ class LoopbackWorld(LabWorld):
         return LoopbackHost(self._plan, serial, link_address=mac_of(serial))
 
 
-def sim_world(options: WorldOptions) -> LabWorld:
+def sim_world(options: WorldOptions) -> OneProcessWorld:
     """Entry point ``sim`` of the group ``emulator.worlds``."""
     return SimWorld(options)
 
 
-def loopback_world(options: WorldOptions) -> LabWorld:
+def loopback_world(options: WorldOptions) -> OneProcessWorld:
     """Entry point ``loopback`` of the group ``emulator.worlds``."""
     return LoopbackWorld(options)

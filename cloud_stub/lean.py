@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Properties, Subscriptions, clean
+from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
 from cloud_stub.client5 import Acked, Client5, Connected, Ended, Event, Granted, Received
 from cloud_stub.keeper import PATIENCE_S, START_S, Keeper
+from cloud_stub.properties import Properties, clean
 from cloud_stub.wire5 import REFUSED, Publish5
 from emulator.faults import Undo
 from emulator.wire.address import Address

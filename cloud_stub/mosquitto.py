@@ -13,8 +13,9 @@ from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from cloud_stub.broker import MosquittoProcess, mosquitto_binary
-from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Properties, Subscriptions, clean
+from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
 from cloud_stub.keeper import PATIENCE_S, Keeper
+from cloud_stub.properties import Properties, clean
 from emulator.faults import Undo
 from emulator.wire.address import Address
 from emulator.wire.mqtt_fields import pack_length

@@ -1,12 +1,15 @@
 """The NTP server of the site network (RFC 5905, server mode only)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from random import Random
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from cloud_stub.service import DatagramService, Reply
+from cloud_stub.service import DatagramService, Reply, WhoIs
+from emulator.clock import Utc
 from emulator.faults import Fault
 from emulator.net.api import Address
 from emulator.wire.ntp import CLIENT, SERVER, UNSYNCHRONISED, NtpError, NtpPacket, decode, encode, timestamp
@@ -41,11 +44,15 @@ class Kiss(Fault):
 
 
 class NtpServer(DatagramService):
-    """Answers every client with the time of `utc`."""
+    """Answers every client with the time of `utc`; `who_is` tells clients apart, for faults of one charger."""
 
     name = "ntp"
     port = 123
     FAULTS = (Silence, Offset, Kiss)
+
+    def __init__(self, *, rng: Random, utc: Utc, now: Callable[[], float], who_is: WhoIs = str) -> None:
+        super().__init__(rng=rng, utc=utc, now=now)
+        self._who_is = who_is
 
     def answer(self, request: bytes, sender: Address) -> list[Reply]:
         try:
@@ -54,7 +61,7 @@ class NtpServer(DatagramService):
             return []
         if asked.mode != CLIENT:
             return []
-        text, reply = self._reply(asked, sender.host)
+        text, reply = self._reply(asked, self._who_is(sender.host))
         self.record(sender, f"TIME v{asked.version}", text)
         return [] if reply is None else [Reply(encode(reply), sender)]
 

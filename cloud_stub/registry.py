@@ -3,14 +3,15 @@
 import hashlib
 import hmac
 import string
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from emulator.errors import UsageError
 
 KEY_BYTES = 32
 DEVICES_MAX = 200_000
+SERIAL_MAX = 999_999
 _ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-.+%_#*?!(),=@$':;")
 _ID_LENGTH_MAX = 128  # iothub-mqtt.md section 2.3
 
@@ -45,11 +46,6 @@ class UnknownDevice(UsageError):
     """The registry has no such device."""
 
 
-def random_keys(secret_bytes: Callable[[int], bytes]) -> KeySource:
-    """Keys of a source of secret bytes such as ``secrets.token_bytes``."""
-    return lambda device_id: (secret_bytes(KEY_BYTES), secret_bytes(KEY_BYTES))
-
-
 def derived_keys(production_secret: bytes) -> KeySource:
     """Keys that follow from the device id: HMAC-SHA256 of the id under `production_secret`.
 
@@ -64,13 +60,13 @@ def derived_keys(production_secret: bytes) -> KeySource:
     return lambda device_id: (key("primary", device_id), key("secondary", device_id))
 
 
-def serials(prefix: str, count: int, *, first: int = 1) -> list[str]:
+def serials(prefix: str, count: int) -> list[str]:
     """`count` serials of three letters and six digits (zaptec.md section 1): ``ZPR000001`` ..."""
     if not (len(prefix) == 3 and prefix.isascii() and prefix.isalpha()):
         raise UsageError(f"prefix {prefix!r}: must be three letters")
-    if count < 1 or first < 0 or first + count > 1_000_000:
-        raise UsageError(f"count {count}: serials from {first} on must fit six digits")
-    return [f"{prefix}{number:06}" for number in range(first, first + count)]
+    if not 1 <= count <= SERIAL_MAX:
+        raise UsageError(f"count {count}: must be 1 to {SERIAL_MAX}, the number of serials with one prefix")
+    return [f"{prefix}{number:06}" for number in range(1, count + 1)]
 
 
 class Registry:
@@ -92,24 +88,9 @@ class Registry:
         device = self._devices[device_id] = Device(device_id, primary, secondary)
         return device
 
-    def produce_all(self, device_ids: Iterable[str]) -> list[Device]:
-        """`produce` for each."""
-        return [self.produce(device_id) for device_id in device_ids]
-
     def get(self, device_id: str) -> Device | None:
         """The device, if it exists. Ids are case-sensitive."""
         return self._devices.get(device_id)
 
-    def set_status(self, device_id: str, status: DeviceStatus) -> Device:
-        """Enable or disable a device. UnknownDevice."""
-        device = self._devices.get(device_id)
-        if device is None:
-            raise UnknownDevice(f"device {device_id}: no such device")
-        changed = self._devices[device_id] = replace(device, status=status)
-        return changed
-
     def __iter__(self) -> Iterator[Device]:
         return iter(self._devices.values())
-
-    def __len__(self) -> int:
-        return len(self._devices)

@@ -9,10 +9,13 @@ from typing import Any, ClassVar
 
 from emulator.clock import Utc
 from emulator.errors import NetError
-from emulator.faults import Fault, FaultSet, Undo
+from emulator.faults import Fault, FaultSet, Injected
 from emulator.net.api import Address, Datagrams, Host
 
 HISTORY_MAX = 2000
+
+WhoIs = Callable[[str], str]
+"""Gives the serial of the charger at an IP address, or the address itself where no charger is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Service:
         """Append to the history; the oldest entry goes when it is full."""
         self.history.append(Exchange(self.now(), str(sender), request, reply, data))
 
-    def inject(self, fault: Fault) -> Undo:
+    def inject(self, fault: Fault) -> Injected:
         """Make a fault of this service active."""
         return self.faults.inject(fault)
 

@@ -11,9 +11,10 @@ import socket
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,7 +31,6 @@ from cloud_stub.registry import KEY_BYTES
 from cloud_stub.topology import Topology
 from emulator.clock import system_utc
 from emulator.errors import UsageError
-from emulator.faults import Undo
 from emulator.memory import resident_kib
 from emulator.net.api import Address, Host
 from emulator.net.loopback import LoopbackHost, LoopbackPlan, claim_plan
@@ -167,9 +167,6 @@ async def _services(
 async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None]:
     cloud = running.cloud
 
-    def inject(data: Mapping[str, Any]) -> Undo:
-        return cloud.inject(data, where="fault")
-
     def offer(version: str, signer: str) -> None:
         cloud.offer_firmware(version, signer=signer)
 
@@ -179,7 +176,7 @@ async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None
         store=cloud.store,
         bus=running.backbone.bus,
         invoke=cloud.methods.invoke,
-        inject=inject,
+        inject=partial(cloud.inject, where="fault"),
         offer=offer,
         pages={"/ready": lambda: ready_line(running), "/clients": lambda: clients(cloud)},
     ).app()

@@ -22,17 +22,37 @@ async def cloud_at(control: str | None, *, bus: str | None = None) -> AsyncItera
     if control is not None:
         yield await RemoteCloud.attach(control)
         return
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "cloud_stub", "up", "--json", *(("--bus", bus) if bus else ())),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us; we end the cloud after the chargers
-    )
+    options = ("--bus", bus) if bus else ()
+    process = await start_module("cloud_stub", "up", "--json", *options, stdin=asyncio.subprocess.DEVNULL)
     try:
-        yield RemoteCloud.from_ready(json.loads(await _ready_line(process)))
+        ready = await _ready_line(process)
+        async with _while_alive(process):
+            yield RemoteCloud.from_ready(json.loads(ready))
     finally:
         await end(process)
+
+
+@asynccontextmanager
+async def _while_alive(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """Cut the body short with a UsageError when the process ends by itself: what follows would mean nothing."""
+    body, over = asyncio.current_task(), False
+
+    async def watch() -> None:
+        nonlocal over
+        await process.wait()
+        over = True
+        if body is not None:
+            body.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if over and body is not None and body.uncancel() == 0:
+            raise UsageError(f"cloud: it ended by itself with status {process.returncode}") from None
+        raise
+    finally:
+        watcher.cancel()
 
 
 async def _ready_line(process: asyncio.subprocess.Process) -> bytes:
@@ -45,6 +65,23 @@ async def _ready_line(process: asyncio.subprocess.Process) -> bytes:
     if not line:
         raise UsageError("cloud: it did not start; the line above says why")
     return line
+
+
+async def start_module(*words: str, stdin: int) -> asyncio.subprocess.Process:
+    """Start ``python -m ...`` with its output in a pipe. A start that is cancelled leaves no process behind.
+
+    It gets a session of its own: Ctrl-C is for us, and we end our children in the right order.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            sys.executable, "-m", *words, stdin=stdin, stdout=asyncio.subprocess.PIPE, start_new_session=True
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await end(await starting)
+        raise
 
 
 async def end(process: asyncio.subprocess.Process) -> None:

@@ -1,7 +1,6 @@
 """How every command of the project ends: its exit status, and one line for what it could not do."""
 
 import sys
-from asyncio import CancelledError
 
 import typer
 
@@ -18,7 +17,7 @@ def obey(app: typer.Typer, name: str, arguments: list[str]) -> int:
         return _refuse(name, error.format_message())
     except EmulatorError as error:
         return _refuse(name, str(error))
-    except (KeyboardInterrupt, CancelledError, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         sys.stdout = None  # who read us has gone; there is nothing to flush

@@ -76,6 +76,10 @@ class FaultSet:
         self._active[key] = (fault, end)
         return Injected(self, key)
 
+    def nothing(self) -> Injected:
+        """What `inject` would return for a fault that is none of this owner's: over from the start."""
+        return Injected(self, -1)
+
     def clear(self) -> None:
         """Heal everything."""
         self._active.clear()

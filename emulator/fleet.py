@@ -2,15 +2,15 @@
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.cloud_process import cloud_at, end
+from emulator.cloud_process import cloud_at, end, start_module
 from emulator.errors import UsageError
-from emulator.fleet_worker import Job, Tally, merged, run_job
+from emulator.fleet_worker import NOT_ALL_ONLINE, Job, Tally, merged, run_job
 from emulator.remote import Produced, RemoteCloud
 
 STORM_BUS = "mosquitto"
@@ -48,32 +48,36 @@ async def run_fleet(options: FleetOptions) -> dict[str, Any]:
 
 
 async def _run_workers(options: FleetOptions, cloud: RemoteCloud, made: list[Produced]) -> list[Tally]:
+    workers = min(options.workers, len(made))
     jobs = [
         Job(
-            devices=tuple(made[number :: options.workers]),
+            devices=tuple(made[number::workers]),
             cloud=cloud,
             duration_s=options.duration_s,
-            ramp_per_s=options.ramp_per_s / options.workers,
+            ramp_per_s=options.ramp_per_s / workers,
             boots_at_once=options.boots_at_once,
             seed=options.seed,
             profile=options.profile,
         )
-        for number in range(options.workers)
+        for number in range(workers)
     ]
     if len(jobs) == 1:
         return [await run_job(jobs[0])]
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_in_process(job)) for job in jobs]
-    return [task.result() for task in running]
+    running = [asyncio.create_task(_in_process(job)) for job in jobs]
+    try:
+        return await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running)
 
 
 async def _in_process(job: Job) -> Tally:
     """Run a job in a Python process of its own: the job goes in on stdin (it holds keys), the tally comes back."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "emulator.fleet_worker", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
+    process = await start_module("emulator.fleet_worker", stdin=asyncio.subprocess.PIPE)
     try:
-        output, _ = await process.communicate(json.dumps(job.to_json()).encode())
+        output = await _exchange(process, json.dumps(job.to_json()).encode())
+        await process.wait()
     finally:
         await end(process)
     if process.returncode:
@@ -81,12 +85,21 @@ async def _in_process(job: Job) -> Tally:
     return Tally.from_json(json.loads(output))
 
 
+async def _exchange(process: asyncio.subprocess.Process, job: bytes) -> bytes:
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for above
+    with suppress(OSError, RuntimeError):  # uvloop's word for a broken pipe; a dead worker is told by its status
+        process.stdin.write(job)
+        await process.stdin.drain()
+        process.stdin.close()
+    return await process.stdout.read()
+
+
 def _report(
     options: FleetOptions, total: Tally, tallies: list[Tally], wall_s: float, clients: dict[str, Any]
 ) -> dict[str, Any]:
     storm_s = max((tally.storm_s for tally in tallies), default=0.0)
     return {
-        "ok": total.online == options.chargers,
+        "ok": total.online == options.chargers and NOT_ALL_ONLINE not in total.failures,
         "chargers": options.chargers,
         "workers": options.workers,
         "online": total.online,

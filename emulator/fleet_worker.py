@@ -21,6 +21,8 @@ from emulator.remote import Produced, RemoteCloud, loopback_env
 from emulator.trace import TraceEvent
 
 ALL_ONLINE_TIMEOUT_S = 600.0
+NOT_ALL_ONLINE = "fleet.not_all_online"
+"""In the failures when some charger was never online within `ALL_ONLINE_TIMEOUT_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ async def run_job(job: Job) -> Tally:
             async with asyncio.timeout(ALL_ONLINE_TIMEOUT_S):
                 await counter.all_online.wait()
         except TimeoutError:
-            counter.tally.failures["fleet.not_all_online"] = 1
+            counter.tally.failures[NOT_ALL_ONLINE] = 1
         counter.tally.kib_per_charger = round((resident_kib() - memory_kib) / max(len(tasks), 1), 1)
         counter.tally.cpu_s = time.process_time() - cpu_s
         await asyncio.sleep(counter.began + job.duration_s - time.perf_counter())

@@ -1,126 +1,151 @@
 """Profiles: the numbers of one charger model as data, each with the evidence for it."""
 
 import tomllib
-from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from emulator.errors import UsageError
+from emulator.errors import UsageError, WireError
+from emulator.wire.firmware import parse_version
 
 TAGS = frozenset({"P", "G", "G~P", "C", "M", "invented"})
 """Evidence: manual (M) or source about the Pro (P), Go firmware (G, G~P), cloud behaviour (C), or our invention."""
 
 
+def _ipv4(text: str) -> str:
+    return str(IPv4Address(text))  # its error is a ValueError, which pydantic words
+
+
+def _version(text: str) -> str:
+    try:
+        parse_version(text)
+    except WireError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Seconds = Annotated[float, Field(gt=0)]
+SecondsOrZero = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=253)]
+Guid = Annotated[str, Field(pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+Text = Annotated[str, Field(min_length=1)]
+IPv4 = Annotated[str, AfterValidator(_ipv4)]
+Version = Annotated[str, AfterValidator(_version)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Network(_Section):
     """Hosts and ports (manual row M2)."""
 
-    hub_host: str
-    hub_port: int
-    https_port: int
-    api_host: str
-    devices_host: str
-    old_api_host: str
-    ntp_host: str
-    ntp_port: int
-    dns_port: int
-    connect_timeout_s: float
-    tls_timeout_s: float
+    hub_host: HostName
+    hub_port: Port
+    https_port: Port
+    api_host: HostName
+    devices_host: HostName
+    old_api_host: HostName
+    ntp_host: HostName
+    ntp_port: Port
+    dns_port: Port
+    connect_timeout_s: Seconds
+    tls_timeout_s: Seconds
 
 
 class Dhcp(_Section):
     """RFC 2131 client."""
 
-    first_retransmit_s: float
-    max_retransmit_s: float
-    jitter_s: float
-    budget_s: float
+    first_retransmit_s: Seconds
+    max_retransmit_s: Seconds
+    jitter_s: SecondsOrZero
+    budget_s: Seconds
 
 
 class Dns(_Section):
     """Resolver with fallbacks (manual row M8)."""
 
-    fallbacks: tuple[str, ...]
-    try_timeout_s: float
-    attempts: int
-    cache_max: int
+    fallbacks: Annotated[tuple[IPv4, ...], Field(strict=False)]
+    try_timeout_s: Seconds
+    attempts: Positive
+    cache_max: Positive
 
 
 class Ntp(_Section):
     """Clock gate (manual row M9). `gate`: strict, or go on with an unset clock after the wait."""
 
-    try_timeout_s: float
-    tries: int
-    resync_s: float
+    try_timeout_s: Seconds
+    tries: Positive
+    resync_s: Seconds
     gate: Literal["strict", "wait-then-go-on"]
 
 
 class Hub(_Section):
     """MQTT to the hub (zaptec.md section 6)."""
 
-    api_version: str
-    sas_resource_host: str
-    sas_lifetime_s: int
-    keep_alive_s: int
-    ack_timeout_s: float
-    max_packet_bytes: int
-    first_twin_rid: int
-    routing_id: str
-    installation_id: str
+    api_version: Text
+    sas_resource_host: HostName
+    sas_lifetime_s: Positive
+    keep_alive_s: Annotated[int, Field(ge=0, le=65535)]
+    ack_timeout_s: Seconds
+    max_packet_bytes: Positive
+    first_twin_rid: Annotated[int, Field(ge=0)]
+    routing_id: Text
+    installation_id: Guid
 
 
 class Backoff(_Section):
     """Reconnect: first_s + min(n**2, cap) + jitter (zaptec.md section 13)."""
 
-    first_s: float
-    cap_without_car_s: float
-    cap_with_car_s: float
+    first_s: Seconds
+    cap_without_car_s: SecondsOrZero
+    cap_with_car_s: SecondsOrZero
 
 
 class Telemetry(_Section):
     """Cadence (zaptec.md section 12)."""
 
-    pulse_boot_s: float
-    pulse_idle_s: float
-    pulse_charging_s: float
-    full_charging_s: float
-    full_idle_s: float
-    full_first_s: float
-    first_period_s: float
-    settle_s: float
-    outbox_max: int
+    pulse_boot_s: Seconds
+    pulse_idle_s: Seconds
+    pulse_charging_s: Seconds
+    full_charging_s: Seconds
+    full_idle_s: Seconds
+    full_first_s: Seconds
+    first_period_s: SecondsOrZero
+    settle_s: SecondsOrZero
+    outbox_max: Positive
 
 
 class Electrical(_Section):
     """What the hardware can do."""
 
-    max_current_a: float
-    min_current_a: float
-    offline_current_a: float
-    nominal_voltage_v: float
-    network_type: int
+    max_current_a: Amount
+    min_current_a: Amount
+    offline_current_a: Annotated[float, Field(ge=0)]
+    nominal_voltage_v: Amount
+    network_type: Literal[1, 2, 3, 4]
 
 
 class Firmware(_Section):
     """Update behaviour (zaptec.md section 14). The image format is invented."""
 
-    version: str
-    built_at: datetime
-    hardware: str
-    security_counter: int
-    block_bytes: int
-    retry_s: float
-    timeout_s: float
-    http_timeout_s: float
-    restart_delay_s: float
-    slot_bytes: int
+    version: Version
+    built_at: Annotated[AwareDatetime, Field(strict=False)]
+    hardware: Text
+    security_counter: Annotated[int, Field(ge=0)]
+    block_bytes: Positive
+    retry_s: Seconds
+    timeout_s: Seconds
+    http_timeout_s: Seconds
+    restart_delay_s: SecondsOrZero
+    slot_bytes: Positive
 
 
 class Profile(_Section):
@@ -150,7 +175,7 @@ class Profile(_Section):
 
 def _validated(data: dict[str, Any], where: str) -> Profile:
     try:
-        return Profile.model_validate(data, strict=False)
+        return Profile.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -161,7 +186,7 @@ def parse_profile(text: str, *, where: str) -> tuple[Profile, dict[str, str]]:
     """A profile and the evidence tag of each dotted key. Values are written ``key = {value = ..., tag = "P"}``."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{where}: {error}") from None
     data: dict[str, Any] = {"name": raw.pop("name", where)}
     tags: dict[str, str] = {}
@@ -183,4 +208,8 @@ def load_profile(name: str = "pro") -> Profile:
     source = shipped if shipped.is_file() else Path(name)
     if not source.is_file():
         raise UsageError(f"profile {name}: no such profile or file")
-    return parse_profile(source.read_text(encoding="utf-8"), where=str(name))[0]
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"profile {name}: {error}") from None
+    return parse_profile(text, where=str(name))[0]

@@ -40,27 +40,32 @@ class RemoteCloud:
     async def attach(cls, control: str) -> "RemoteCloud":
         """Ask the control API where everything is. UsageError when nobody answers there."""
         control = control.rstrip("/")
-        return cls.from_ready({**await _call("GET", f"{control}/ready"), "control": control})
+        ready = await _call("GET", f"{control}/ready")
+        try:
+            return cls.from_ready({**ready, "control": control})
+        except UsageError as error:
+            raise UsageError(f"control {control}: {error}") from None
 
     @classmethod
     def from_ready(cls, ready: dict[str, Any]) -> "RemoteCloud":
-        """Build from the ready line of ``cloud_stub up --json``."""
-        return cls(
-            control=ready["control"],
-            plan=LoopbackPlan.from_json(ready["loopback"]),
-            roots_pem=Path(ready["ca"]).read_text(encoding="ascii"),
-            firmware_key_pem=Path(ready["firmware_key"]).read_text(encoding="ascii"),
-        )
+        """Build from the ready line of ``cloud_stub up --json``. UsageError: it is none, or lacks its files."""
+        try:
+            control, loopback = ready["control"], ready["loopback"]
+            files = {name: Path(ready[name]) for name in ("ca", "firmware_key")}
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"ready line: this is not a cloud of ours ({error!r})") from None
+        pems = {name: _read_pem(name, path) for name, path in files.items()}
+        return cls(control, LoopbackPlan.from_json(loopback), pems["ca"], pems["firmware_key"])
 
     async def produce(self, count: int, prefix: str = "ZPR") -> list[Produced]:
         """Make `count` chargers with serials ``{prefix}000001`` and on; made ones are handed out again."""
         answer = await _call("POST", f"{self.control}/devices", {"count": count, "prefix": prefix})
-        return [Produced(device["serial"], b64decode(device["key"])) for device in answer["devices"]]
+        return _produced(answer, count)
 
     async def produce_one(self, serial: str) -> Produced:
         """Make one charger, or get the key of one that was made."""
         answer = await _call("POST", f"{self.control}/devices", {"serial": serial})
-        return Produced(answer["devices"][0]["serial"], b64decode(answer["devices"][0]["key"]))
+        return _produced(answer, 1)[0]
 
     async def get(self, path: str) -> Any:
         """Read from the control API."""
@@ -71,6 +76,25 @@ class RemoteCloud:
         return Spec(made.serial, made.key, profile, self.roots_pem, self.firmware_key_pem)
 
 
+def _read_pem(name: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError as error:
+        raise UsageError(f"ready line: {name}: {path}: {error.strerror}") from None
+    except ValueError:
+        raise UsageError(f"ready line: {name}: {path}: not a PEM file") from None
+
+
+def _produced(answer: Any, count: int) -> list[Produced]:
+    try:
+        made = [Produced(device["serial"], b64decode(device["key"], validate=True)) for device in answer["devices"]]
+    except (KeyError, TypeError, ValueError):
+        made = []
+    if len(made) != count:
+        raise UsageError("control: POST /devices: the answer is not that of a cloud of ours")
+    return made
+
+
 async def _call(method: str, url: str, body: Any = None) -> Any:
     try:
         async with httpx.AsyncClient(timeout=CONTROL_TIMEOUT_S, trust_env=False) as client:
@@ -78,6 +102,8 @@ async def _call(method: str, url: str, body: Any = None) -> Any:
             answer = response.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise UsageError(f"control {url}: no cloud answers there ({type(error).__name__})") from None
+    if not isinstance(answer, dict):
+        raise UsageError(f"control {url}: this is not a cloud of ours (HTTP {response.status_code})")
     if response.is_error:
         raise UsageError(f"control {url}: {answer.get('error', response.status_code)}")
     return answer

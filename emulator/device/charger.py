@@ -47,7 +47,8 @@ class Charger:
         self.env: Env = env
         self.settings: Settings = Settings(env.flash, spec.profile)
         self.charge: Charge = Charge(env, spec.profile.electrical, self.settings, self._changed)
-        self.uplink: Uplink = Uplink(env, spec.profile.hub, Outbox(env.flash, spec.profile.telemetry.outbox_max))
+        outbox = Outbox(env.flash, spec.profile.telemetry.outbox_max, self._skipped)
+        self.uplink: Uplink = Uplink(env, spec.profile.hub, outbox)
         self.boots: list[BootReport] = []
         """One report per power-on, reconnections included; the last one grows."""
         self.power_ons: list[PowerOn] = []
@@ -248,6 +249,9 @@ class Charger:
         self.env.host.link_down()
         if life.boot.hub is not None:
             life.boot.hub.abort()
+
+    def _skipped(self, key: str) -> None:
+        self.env.trace.emit("device.outbox_skipped", key=key)
 
     def _changed(self) -> None:
         if self._life is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 JUMP_MAX_S = 1.5e9  # invented; 47 years, within the 68 that NTP can tell apart
 CLOCK_YEARS = range(1970, 2100)  # invented; a clock of 32-bit Unix seconds, and of two-digit years, can show them
 
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceFault(Condition):
     """A fault of one charger. `for_s` takes it back by itself."""

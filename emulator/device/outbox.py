@@ -1,50 +1,80 @@
 """Messages that wait in flash while the hub is out of reach: bounded, the oldest go first."""
 
+import re
+from collections import deque
+from collections.abc import Callable
+
 from emulator.flash import Flash
+from emulator.wire.messages import MessageError, type_of
 
 PREFIX = "outbox/"
+_NUMBERED = re.compile("[0-9]{8,64}")
 
 
 class Outbox:
-    """A queue of payloads in flash, at most `limit`. What it holds survives a power cut."""
+    """A queue of payloads in flash, at most `limit`. What it holds survives a power cut.
 
-    __slots__ = ("_first", "_flash", "_limit", "_next", "dropped")
+    `skipped` hears of records that nobody here has written: they are passed over and stay in flash as they are.
+    """
 
-    def __init__(self, flash: Flash, limit: int) -> None:
+    __slots__ = ("_flash", "_limit", "_next", "_skipped", "_waiting", "dropped")
+
+    def __init__(self, flash: Flash, limit: int, skipped: Callable[[str], None] = lambda key: None) -> None:
         self._flash = flash
         self._limit = limit
+        self._skipped = skipped
         self.dropped = 0
         """Payloads that were pushed out by newer ones, since power-on."""
-        numbers = sorted(int(key.removeprefix(PREFIX)) for key in flash.keys(PREFIX))
-        self._first = numbers[0] if numbers else 0
-        self._next = numbers[-1] + 1 if numbers else 0
+        self._waiting = deque(sorted(self._stored()))
+        self._next = self._waiting[-1] + 1 if self._waiting else 0
 
     def __len__(self) -> int:
-        return self._next - self._first
+        return len(self._waiting)
 
     def put(self, payload: bytes) -> None:
         """Add the newest; over the limit, the oldest is dropped and counted."""
         self._flash.put(_key(self._next), payload)
+        self._waiting.append(self._next)
         self._next += 1
-        if len(self) > self._limit:
+        while len(self) > self._limit:
             self.pop()
             self.dropped += 1
 
     def oldest(self) -> bytes | None:
-        """The payload to send next; None when there is none. One that flash has lost is passed over."""
-        while len(self):
-            payload = self._flash.get(_key(self._first))
+        """The payload to send next; None when there is none. One that flash has lost or spoiled is passed over."""
+        while self._waiting:
+            key = _key(self._waiting[0])
+            payload = self._flash.get(key)
             if payload is not None:
-                return payload
-            self.pop()
+                if _is_message(payload):
+                    return payload
+                self._skipped(key)
+            self._waiting.popleft()
         return None
 
     def pop(self) -> None:
         """The oldest is no longer needed."""
-        if len(self):
-            self._flash.delete(_key(self._first))
-            self._first += 1
+        if self._waiting:
+            self._flash.delete(_key(self._waiting.popleft()))
+
+    def _stored(self) -> list[int]:
+        numbers = []
+        for key in self._flash.keys(PREFIX):
+            name = key.removeprefix(PREFIX)
+            if _NUMBERED.fullmatch(name) and _key(int(name)) == key:
+                numbers.append(int(name))
+            else:
+                self._skipped(key)
+        return numbers
 
 
 def _key(number: int) -> str:
     return f"{PREFIX}{number:08d}"
+
+
+def _is_message(payload: bytes) -> bool:
+    try:
+        type_of(payload)
+    except MessageError:
+        return False
+    return True

@@ -216,7 +216,7 @@ class _Update:
         """A request for the identity encoding. _FetchError: an address that HTTP cannot ask, whatever its syntax."""
         try:
             return self._http.build_request(method, url, content=content, headers={"Accept-Encoding": "identity"})
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: httpx lets those of IDNA pass
             raise _FetchError(Refused(UpdateReason.MALFORMED, str(error))) from None
 
     async def _ask(

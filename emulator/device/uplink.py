@@ -83,7 +83,7 @@ class Uplink:
         return self._stalled_until if self.online and now < self._stalled_until else None
 
     async def subscribe(self, hub: HubSession) -> None:
-        """Begin a session: ask for methods, twin responses and desired properties, a packet each. NetError: it ended."""
+        """Begin a session: ask for methods, twin responses and desired properties. NetError: it ended."""
         self._stalled_until, self._stalls = 0.0, 0
         for granted in [hub.subscribe([(topic_filter, ASKED_QOS)]) for topic_filter in FILTERS]:
             await granted

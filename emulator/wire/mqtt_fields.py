@@ -106,7 +106,7 @@ def read_length(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
 
 
 def read_text(body: bytes, at: int) -> tuple[str, int]:
-    """A UTF-8 string and the offset behind it (section 1.5.3). MqttError when it is cut short, not UTF-8 or has a NUL."""
+    """A UTF-8 string and the offset behind it (section 1.5.3). MqttError: cut short, not UTF-8, or with a NUL."""
     raw, end = read_binary(body, at)
     try:
         text = raw.decode()

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,3 +124,15 @@ def until_nobody_is_connected(cloud: CloudProgram) -> None:
 def test_without_a_cloud_at_the_control_address_it_says_so() -> None:
     with pytest.raises(UsageError, match=r"control http://127\.0\.0\.1:1/ready: no cloud answers there"):
         asyncio.run(run_fleet(FleetOptions(chargers=1, control="http://127.0.0.1:1")))
+
+
+@pytest.mark.parametrize("module", ["cloud_stub", "emulator.fleet_worker"])
+def test_when_the_cloud_or_a_worker_dies_the_fleet_ends_at_once_and_says_so(module: str) -> None:
+    with fleet("--chargers", "10", "--workers", "2", "--duration", "60") as running:
+        children = started(running.pid, at_least=4)
+        victim = next(pid for pid in children if module in Path(f"/proc/{pid}/cmdline").read_text().split("\0"))
+        os.kill(victim, signal.SIGKILL)
+        ended = running.ended(WITHIN_S)
+    assert (ended.status, ended.output, ended.errors.count("\n")) == (2, "", 1), ended
+    assert "status -9" in ended.errors
+    assert left_over(children) == []

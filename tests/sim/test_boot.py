@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from emulator.world import World
 from tests.life import SERIAL, Life, live
 
 STAGE_ORDER = ["link", "address", "names", "time", "hub", "firmware"]
@@ -39,7 +40,7 @@ def test_a_silent_first_dns_server_degrades_to_the_google_fallback() -> None:
 
 
 def test_when_google_is_silent_too_cloudflare_answers() -> None:
-    def break_two(world):  # type: ignore[no-untyped-def]
+    def break_two(world: World) -> None:
         for server in ("primary", "google"):
             world.inject({"kind": "dns.silence", "server": server}, where="test")
 
@@ -99,9 +100,6 @@ def test_a_wrong_key_is_refused_at_the_login_and_nowhere_else() -> None:
         failed = await life.until("boot.hub.failed")
         assert failed.data["why"] == "hub_refused"
         seen.extend(life.world.history("hub"))
-
-    def other_key(world):  # type: ignore[no-untyped-def]
-        world.registry.forget_key(SERIAL)
 
     live(story, before=lambda world: world.inject({"kind": "hub.wrong_key", "who": SERIAL}, where="test"))
     assert any("signature" in exchange["reply"] for exchange in seen)

@@ -12,11 +12,12 @@ import pytest
 
 from certs.layout import HUB_HOST, CertsDir
 from certs.make import ensure
-from cloud_stub.bus import Delivery, LocalBus, Properties
+from cloud_stub.bus import Delivery, LocalBus
 from cloud_stub.contexts import contexts_of
 from cloud_stub.endpoint import Endpoint
 from cloud_stub.hub import HubRules
 from cloud_stub.methods import Methods
+from cloud_stub.properties import Properties
 from cloud_stub.registry import Registry, derived_keys
 from cloud_stub.store import Store
 from emulator.clock import Rtc, SimLoop

@@ -10,7 +10,6 @@ from cloud_stub.bus import (
     Kind,
     LocalBus,
     Route,
-    clean,
     filter_of,
     matches,
     parse_topic,
@@ -59,22 +58,6 @@ def test_topics_outside_the_table_mean_nothing(topic: str) -> None:
 )
 def test_filters_match_as_in_mqtt(topic_filter: str, topic: str, matching: bool) -> None:
     assert matches(topic_filter, topic) is matching
-
-
-@given(st.text())
-def test_text_that_a_broker_ends_the_connection_for_is_escaped(text: str) -> None:
-    ((name, value),) = clean(((text, text),))
-    assert name == value
-    assert not any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 or ord(c) in (0x7F, 0xFFFE, 0xFFFF) for c in value)
-    if text.isascii() and text.isprintable():
-        assert value == text
-
-
-def test_ordinary_properties_stay_as_they_are() -> None:
-    assert clean((("$.ct", "application/json"), ("name", "Ærø\0\n"))) == (
-        ("$.ct", "application/json"),
-        ("name", "Ærø%00%0A"),
-    )
 
 
 def test_the_local_bus_refuses_what_is_over_its_limit_and_what_comes_after_its_end() -> None:

@@ -11,11 +11,11 @@ import pytest
 from cloud_stub.bus import Delivery, LocalBus
 from cloud_stub.control import FAULTS_MAX, Control
 from cloud_stub.methods import MethodError, MethodFault, MethodResult
-from cloud_stub.ntp import NtpServer
+from cloud_stub.ntp import Kiss, NtpServer
 from cloud_stub.registry import Registry, derived_keys
 from cloud_stub.store import Observed, Store
 from emulator.errors import UsageError
-from emulator.faults import Undo, fault_from
+from emulator.faults import Injected, fault_from
 from emulator.wire.address import Address
 from emulator.wire.messages import CompletedSession
 
@@ -30,7 +30,8 @@ class Portal:
         self.registry = Registry(derived_keys(b"s" * 32))
         self.store = Store()
         self.bus = LocalBus()
-        self.ntp = NtpServer(rng=Random(1), utc=lambda: NOON, now=lambda: 0.0)
+        self.now_s = 0.0
+        self.ntp = NtpServer(rng=Random(1), utc=lambda: NOON, now=lambda: self.now_s)
         self.offers: list[tuple[str, str]] = []
         self.calls: list[tuple[str, str, Any, float]] = []
         self.answer: MethodResult | Exception = MethodResult(200, None)
@@ -51,7 +52,7 @@ class Portal:
             raise self.answer
         return self.answer
 
-    def _inject(self, data: Mapping[str, Any]) -> Undo:
+    def _inject(self, data: Mapping[str, Any]) -> Injected:
         return self.ntp.inject(fault_from(data, {fault.kind: fault for fault in NtpServer.FAULTS}))
 
     def _offer(self, version: str, signer: str) -> None:
@@ -138,9 +139,35 @@ def test_desired_properties_go_to_the_bus(portal: Portal) -> None:
         assert [(item.topic, item.payload) for item in got] == [
             (f"hub/{SERIAL}/desired", b'{"Settings": {"511": "10"}}')
         ]
+        await expect(client, 202, "PATCH", f"/devices/{SERIAL}/desired", {"Settings": None})
+        assert got[-1].payload == b'{"Settings": null}'
         await expect(client, 400, "PUT", f"/devices/{SERIAL}/desired", [1])
         await portal.bus.stop()
         await expect(client, 503, "PUT", f"/devices/{SERIAL}/desired", {"a": 1})
+
+    portal.run(story)
+
+
+@pytest.mark.parametrize(
+    ("patch", "words"),
+    [
+        ([1], "body: patch is not a JSON object"),
+        ({"a.b": 1}, "body: a key has a point"),
+        ({"$version": 1}, "body: a key has a point, dollar sign"),
+        ({"a": "x" * 5000}, "body: a text is over"),
+        ({"a": 1 << 60}, "body: an integer is out of range"),
+        ({"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}}}, "body: nested deeper"),
+        ({f"k{number}": "x" * 4000 for number in range(9)}, "body: section would be over"),
+    ],
+)
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_patch_that_the_hub_would_drop_is_refused(portal: Portal, method: str, patch: Any, words: str) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        portal.registry.produce(SERIAL)
+        got: list[Delivery] = []
+        await portal.bus.subscribe("hub/+/desired", got.append)
+        assert words in (await expect(client, 400, method, f"/devices/{SERIAL}/desired", patch))["error"]
+        assert got == []
 
     portal.run(story)
 
@@ -175,6 +202,22 @@ def test_the_number_of_faults_is_limited(portal: Portal) -> None:
             await expect(client, 201, "POST", "/faults", {"kind": "ntp.silence"})
         error = await expect(client, 400, "POST", "/faults", {"kind": "ntp.silence"})
         assert str(FAULTS_MAX) in error["error"]
+
+    portal.run(story)
+
+
+def test_faults_that_are_over_are_not_listed_and_do_not_count(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        for _ in range(FAULTS_MAX - 1):
+            await expect(client, 201, "POST", "/faults", {"kind": "ntp.silence", "for_s": 5})
+        once = await expect(client, 201, "POST", "/faults", {"kind": "ntp.kiss", "count": 1})
+        await expect(client, 400, "POST", "/faults", {"kind": "ntp.silence"})
+        portal.now_s = 5.0
+        portal.ntp.faults.strikes(Kiss)
+        assert (await expect(client, 200, "GET", "/faults"))["faults"] == []
+        await expect(client, 404, "DELETE", f"/faults/{once['id']}")
+        later = await expect(client, 201, "POST", "/faults", {"kind": "ntp.silence"})
+        assert later["id"] > once["id"]
 
     portal.run(story)
 

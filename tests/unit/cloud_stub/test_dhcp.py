@@ -350,3 +350,22 @@ def test_our_own_client_survives_a_silent_day_in_between() -> None:
 
 def test_a_server_that_is_never_started_can_be_stopped() -> None:
     asyncio.run(server(Clock()).stop())
+
+
+def test_the_server_knows_who_has_an_address_by_host_name_or_else_by_mac() -> None:
+    dhcp = server(Clock())
+    assert dhcp.client_at("192.168.40.100") == "192.168.40.100"
+    for number, hostname in ((1, "ZPR000001"), (2, None)):
+        address = discover(dhcp, number, hostname=hostname)
+        assert address is not None and dhcp.client_at(address) == address
+        assert request(dhcp, number, address, hostname=hostname) is MessageType.ACK
+        assert dhcp.client_at(address) == (hostname or mac(number))
+
+
+def test_an_address_that_is_lent_again_is_the_new_client() -> None:
+    dhcp = server(Clock(), first=100, last=100)
+    for number in (1, 2):
+        assert discover(dhcp, number) == "192.168.40.100"
+        assert request(dhcp, number, "192.168.40.100") is MessageType.ACK
+        assert dhcp.client_at("192.168.40.100") == f"ZPR{number:06}"
+        ask(dhcp, MessageType.RELEASE, number, client_address="192.168.40.100")

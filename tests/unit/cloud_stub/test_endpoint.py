@@ -6,7 +6,6 @@ import pytest
 
 from cloud_stub.bus import Kind, topic_of
 from cloud_stub.endpoint import PACKET_BYTES_MAX
-from cloud_stub.registry import DeviceStatus
 from cloud_stub.session import READ_AHEAD_MAX
 from emulator.errors import NetError, NetReason
 from emulator.wire.address import Address
@@ -89,14 +88,6 @@ def test_a_wrong_key_is_refused_with_5_and_the_connection_closed(hub) -> None:
         await device.closed
         assert hub.events("connect")[0]["reply"] == "5: wrong_signature"
         assert hub.events("close")[0]["reply"] == "refused" and hub.of("connection") == []
-
-    hub.run(story)
-
-
-def test_a_disabled_device_is_refused(hub) -> None:
-    async def story(hub):
-        hub.registry.set_status(SERIAL, DeviceStatus.DISABLED)
-        assert await (await hub.device()).login() == ConnAck(False, 5)
 
     hub.run(story)
 
@@ -372,5 +363,16 @@ def test_stop_ends_every_connection_and_the_endpoint_can_start_again(hub) -> Non
         assert hub.endpoint.connections == hub.endpoint.online == 0
         await hub.endpoint.start(hub.net.host("other", "10.0.0.2"))
         await hub.online(METHODS)
+
+    hub.run(story)
+
+
+def test_a_connection_to_an_endpoint_that_stops_is_not_said_to_be_one_too_many(hub) -> None:
+    async def story(hub):
+        await hub.endpoint.stop()
+        host = hub.net.host("late", "10.0.2.1")
+        await hub.net.host_at("10.0.0.2").listen(8883, hub.endpoint._serve)
+        (await host.connect(Address("10.0.0.2", 8883), timeout_s=5)).abort()
+        assert hub.events("tcp")[-1]["reply"] == "reset: stopped"
 
     hub.run(story)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certs.layout import CertsDir
 from cloud_stub.firmware import (
     Altered,
     FirmwareServer,
@@ -25,7 +26,11 @@ from cloud_stub.firmware import (
     build_image,
     parse_range,
 )
-from emulator.errors import UsageError
+from emulator.clock import Rtc, SimLoop
+from emulator.errors import NetError, NetReason, UsageError
+from emulator.net.api import Address
+from emulator.net.sim import SimNet
+from emulator.net.tls import client_context, server_context, tls_connect
 from emulator.wire.firmware import (
     FirmwareError,
     Location,
@@ -45,12 +50,12 @@ LOCATION = "/api/firmware/ZPR000001/current"
 IMAGE = "/firmware/ZPR000001/5.4.0.0.bin"
 
 
-def server(*, offers: bool = True) -> FirmwareServer:
+def server(*, offers: bool = True, context: ssl.SSLContext | None = None) -> FirmwareServer:
     made = FirmwareServer(
         rng=Random(1),
         utc=lambda: datetime(2026, 1, 1, tzinfo=UTC),
         now=lambda: 0.0,
-        context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        context=context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
         signers={"firmware": SIGNER, "foreign": STRANGER},
         check=lambda serial, key: hmac.compare_digest(KEYS.get(serial, b""), key),
         download_host="devices.zaptec.com",
@@ -218,3 +223,23 @@ def test_the_same_version_is_always_the_same_image() -> None:
 def test_an_offer_that_cannot_be_is_refused(version: str, options: dict[str, object], named: str) -> None:
     with pytest.raises(UsageError, match=named):
         server().offer(version, **options)  # type: ignore[arg-type]
+
+
+def test_a_handshake_that_a_charger_breaks_off_is_in_the_history(certs: CertsDir) -> None:
+    async def main() -> None:
+        service = server(context=server_context(*certs.bad("unknown_root")))
+        net = SimNet(Random(1))
+        await service.start(net.host("devices", "10.20.3.2"))
+        tcp = await net.host("charger", "10.20.16.1").connect(Address("10.20.3.2", 443), timeout_s=5)
+        rtc = Rtc(asyncio.get_running_loop().time, built_at=datetime(2026, 1, 1, tzinfo=UTC))
+        context = client_context(certs.roots_pem())
+        with pytest.raises(NetError):
+            await tls_connect(tcp, context, server_name="devices.zaptec.com", rtc=rtc, timeout_s=5)
+        await asyncio.sleep(1)
+        (seen,) = service.history
+        assert seen.sender.startswith("10.20.16.1:") and seen.request == "TLS"
+        assert seen.data["reason"] == NetReason.TLS_ALERT.value and "unknown_ca" in seen.reply
+        await service.stop()
+
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
+        runner.run(main())

@@ -77,9 +77,9 @@ class FakeHub:
     def lose(self, reason: NetReason = NetReason.RESET) -> None:
         self.closed.set_result(NetError(reason))
 
-    def abort(self) -> None:
+    def abort(self, why: NetError | None = None) -> None:
         if not self.closed.done():
-            self.closed.set_result(None)
+            self.closed.set_result(why)
 
     async def close(self) -> None:
         self.closed_in_order = True

@@ -12,7 +12,7 @@ from emulator.device.update import Rejected
 from emulator.errors import UsageError
 from emulator.wire.firmware import UpdateReason
 from emulator.wire.messages import DeviceEvent, Pulse, parse, parse_completed_session
-from tests.unit.device.bench import BOOT_S, INSTALLATION, SERIAL, TRUE_TIME, Bench, play
+from tests.unit.device.bench import BOOT_S, INSTALLATION, SERIAL, Bench, play
 
 GUID = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 
@@ -108,76 +108,6 @@ def test_a_quiet_day_costs_little() -> None:
     beats = sum(b'"Type":2}' in sent.payload for sent in bench.sent)
     assert 144 <= beats <= 150
     assert len(bench.sent) < beats + 30
-
-
-def test_after_a_loss_it_waits_then_comes_back_without_a_second_twin() -> None:
-    async def story(bench: Bench) -> None:
-        await asyncio.sleep(60)
-        bench.hubs[0].lose()
-        await asyncio.sleep(10.5)
-        assert bench.starts == ["link", "names"]
-        await asyncio.sleep(30)
-
-    bench = play(story)
-    assert len(bench.hubs) == 2
-    assert bench.events("device.offline") == [{"why": "reset"}]
-    assert sum("twin/GET" in sent.topic for sent in bench.sent) == 1
-    back = [s for s in bench.sent if s.t > 60]
-    assert parse(back[0].payload) == DeviceEvent(30, "Connected: 2")  # type: ignore[arg-type]
-    assert next(s.observations[0].id for s in back if s.observations) == 147
-    assert parse(back[-1].payload) == Pulse()
-    assert len(bench.charger.boots) == 1
-
-
-def test_what_happens_offline_is_told_later_with_its_time() -> None:
-    async def story(bench: Bench) -> None:
-        await asyncio.sleep(60)
-        bench.reachable.clear()
-        bench.hubs[0].lose()
-        await asyncio.sleep(100)
-        bench.charger.plug_in(Car())
-        await asyncio.sleep(100)
-        assert bench.charger.snapshot().outbox > 0
-        bench.reachable.set()
-        await asyncio.sleep(60)
-        assert bench.charger.snapshot().outbox == 0
-
-    bench = play(story)
-    (plugged,) = [o for s in bench.sent for o in s.observations if (o.id, o.value) == (710, "2")]
-    assert (plugged.at - TRUE_TIME).total_seconds() == pytest.approx(160, abs=0.1)
-
-
-def test_the_outbox_drops_the_oldest_and_says_how_many() -> None:
-    async def story(bench: Bench) -> None:
-        await asyncio.sleep(60)
-        bench.reachable.clear()
-        bench.hubs[0].lose()
-        for _ in range(10):
-            await asyncio.sleep(10)
-            bench.charger.plug_in(Car())
-            await asyncio.sleep(10)
-            bench.charger.unplug()
-        snapshot = bench.charger.snapshot()
-        assert (snapshot.outbox, snapshot.outbox_dropped) == (5, 16)
-
-    play(story, {"telemetry.outbox_max": 5})
-
-
-def test_a_hub_that_does_not_acknowledge_gets_it_again() -> None:
-    async def story(bench: Bench) -> None:
-        await charging(bench)
-        bench.hubs[0].acknowledges = False
-        bench.charger.unplug()
-        await asyncio.sleep(60)
-        assert bench.charger.snapshot().sessions_waiting == 1
-        assert bench.charger.snapshot().online
-        bench.hubs[0].acknowledges = True
-        await asyncio.sleep(60)
-        assert bench.charger.snapshot().sessions_waiting == 0
-
-    bench = play(story)
-    assert len(set(bench.told(723))) == 1
-    assert bench.told(710)[-1] == "1"
 
 
 def test_restart_by_command_ends_the_session_in_order_and_keeps_the_car() -> None:

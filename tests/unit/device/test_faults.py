@@ -113,6 +113,11 @@ def test_without_power_nothing_can_be_rebooted_or_updated() -> None:
         ({"kind": "device.moonlight"}, "kind"),
         ({"kind": "device.rtc_jump"}, "by_s"),
         ({"kind": "device.rtc_jump", "by_s": "far"}, "by_s"),
+        ({"kind": "device.rtc_jump", "by_s": 1e300}, "by_s"),
+        ({"kind": "device.rtc_jump", "by_s": -3e9}, "by_s"),
+        ({"kind": "device.rtc_jump", "by_s": float("nan")}, "by_s"),
+        ({"kind": "device.rtc_jump", "by_s": 1, "count": 2}, "count"),
+        ({"kind": "device.wrong_key", "who": "ZPR000009"}, "who"),
         ({"kind": "device.power_cut", "minutes": 3}, "minutes"),
     ],
 )
@@ -127,3 +132,14 @@ def test_a_fault_that_does_not_exist_is_named(fault: dict[str, object], named: s
 def test_every_fault_is_in_the_table_by_its_kind() -> None:
     assert set(FAULTS) == {"device.wrong_key", "device.rtc_jump", "device.rtc_lost", "device.power_cut"}
     assert all(fault.kind == kind for kind, fault in FAULTS.items())
+
+
+def test_the_clock_does_not_jump_out_of_the_years_it_can_show() -> None:
+    async def story(bench: Bench) -> None:
+        bench.charger.inject({"kind": "device.rtc_jump", "by_s": -1.5e9})
+        shown = bench.rtc.now()
+        with pytest.raises(UsageError, match="step 4: by_s: the clock would show the year 19"):
+            bench.charger.inject({"kind": "device.rtc_jump", "by_s": -1.5e9}, where="step 4")
+        assert bench.rtc.now() == shown
+
+    play(story)

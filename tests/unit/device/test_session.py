@@ -18,8 +18,8 @@ def sessions(flash: MemoryFlash, seed: int = 1) -> Sessions:
     return Sessions(flash, lambda purpose: Random(f"{seed}/{purpose}"))
 
 
-def finish(made: Sessions, register_kwh: float, *, reliable_clock: bool = True) -> None:
-    made.finish(AT + timedelta(hours=1), register_kwh, IDENTITY, reliable_clock=reliable_clock)
+def finish(made: Sessions, register_kwh: float, *, reliable_clock: bool = True) -> bool:
+    return made.finish(AT + timedelta(hours=1), register_kwh, IDENTITY, reliable_clock=reliable_clock)
 
 
 def test_a_session_from_begin_to_delivery() -> None:
@@ -79,12 +79,22 @@ def test_a_clock_that_was_wrong_at_one_end_is_not_reliable() -> None:
         assert not parse_completed_session(made.value(made.waiting()[0])).reliable_clock
 
 
+@pytest.mark.parametrize(("begin", "end"), [(True, False), (False, True)])
+def test_each_reading_says_whether_its_own_clock_was_right(begin: bool, end: bool) -> None:
+    made = sessions(MemoryFlash())
+    made.begin(AT, 0.0, reliable_clock=begin)
+    finish(made, 1.0, reliable_clock=end)
+    text = parse_completed_session(made.value(made.waiting()[0])).signed_session
+    readings = json.loads(text.removeprefix("OCMF|"))["RD"]
+    assert [reading["TM"][-1] for reading in readings] == ["R" if begin else "U", "R" if end else "U"]
+
+
 def test_a_full_store_keeps_the_old_and_loses_the_new() -> None:
     made = sessions(MemoryFlash())
     for number in range(STORE_MAX + 3):
         made.begin(AT, 0.0, reliable_clock=True)
         made.rename(f"session {number}")
-        finish(made, 1.0)
+        assert finish(made, 1.0) is (number < STORE_MAX)
     assert (len(made.waiting()), made.lost) == (STORE_MAX, 3)
     names = [parse_completed_session(made.value(key)).session_id for key in made.waiting()]
     assert names == [f"session {number}" for number in range(STORE_MAX)]

@@ -73,7 +73,11 @@ class Site:
 
 
 async def build_site(
-    certs: CertsDir, *, bad_downloads: str | None = None, changes: dict[str, Any] | None = None
+    certs: CertsDir,
+    *,
+    bad_downloads: str | None = None,
+    changes: dict[str, Any] | None = None,
+    download_host: str = DOWNLOADS,
 ) -> Site:
     loop = asyncio.get_running_loop()
     net = SimNet(Random(1))
@@ -87,7 +91,7 @@ async def build_site(
         context=server_context(*(certs.bad(bad_downloads) if bad_downloads else certs.server(DOWNLOADS))),
         signers={"firmware": certs.firmware_signer(), "foreign": certs.foreign_signer()},
         check=lambda serial, key: (serial, key) == (SERIAL, KEY),
-        download_host=DOWNLOADS,
+        download_host=download_host,
     )
     downloads = net.host(DOWNLOADS, ADDRESSES[DOWNLOADS])
     await server.start(downloads)
@@ -150,6 +154,17 @@ def test_eight_mebibytes_arrive_are_verified_and_boot_next(certs: CertsDir) -> N
         assert len(site.requests()) == 3 + 128
 
     play(certs, story)
+
+
+@pytest.mark.parametrize("host", ["xn--a.com", "xn--zz--zz.com", "1.2.3.999", "a..b"])
+def test_a_host_that_nobody_can_ask_ends_the_update_and_nothing_else(certs: CertsDir, host: str) -> None:
+    async def story(site: Site) -> None:
+        site.server.offer(NEW)
+        result = await site.update()
+        assert isinstance(result, Rejected) and result.reason is UpdateReason.MALFORMED
+        assert {line.split()[0] for line in site.requests()} == {"POST"}
+
+    play(certs, story, download_host=host)
 
 
 def test_the_signature_is_checked_before_any_byte_of_the_image_is_asked_for(certs: CertsDir) -> None:
@@ -247,7 +262,7 @@ def test_nothing_is_downloaded_from_a_server_without_a_good_certificate(
         site.server.offer(NEW, size_bytes=SMALL)
         result = await site.update()
         assert isinstance(result, Rejected) and result.reason is UpdateReason.TIMED_OUT
-        assert {line.split()[0] for line in site.requests()} == {"POST"}
+        assert {line.split()[0] for line in site.requests()} == {"POST", "TLS"}
         assert all(event.data["detail"].startswith(reason.value) for event in site.recorder.where("update.retrying"))
 
     play(certs, story, bad_downloads=kind, changes={"firmware.timeout_s": 30.0})

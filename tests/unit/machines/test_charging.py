@@ -23,8 +23,6 @@ from emulator.machines.charge_events import (
     SetPilot,
     StartGranted,
     StopRequested,
-    Tell,
-    Told,
     TooLittle,
     Unplugged,
 )
@@ -47,34 +45,34 @@ def after(*events: Event, limit_a: float = 32.0) -> ChargingMachine:
 
 def test_a_charge_from_plug_to_plug() -> None:
     charge = machine()
-    assert charge.handle(PluggedIn(32.0)) == [Tell(Told.STATE)]
+    assert charge.handle(PluggedIn(32.0)) == []
     assert charge.handle(SessionIdSet()) == []
-    assert charge.handle(StartGranted(16.0, 4)) == [SetPilot(16.0), Tell(Told.CURRENT), Tell(Told.STATE)]
+    assert charge.handle(StartGranted(16.0, 4)) == [SetPilot(16.0)]
     assert OPERATION_MODES[charge.state] is OperationMode.REQUESTING
-    assert charge.handle(CarDraws()) == [CloseContactor(4), Tell(Told.STATE)]
+    assert charge.handle(CarDraws()) == [CloseContactor(4)]
     assert charge.operation_mode == OperationMode.CHARGING
-    assert charge.handle(StartGranted(10.0, 4)) == [SetPilot(10.0), Tell(Told.CURRENT)]
-    assert charge.handle(CarFull()) == [OpenContactor(), Tell(Told.STATE)]
+    assert charge.handle(StartGranted(10.0, 4)) == [SetPilot(10.0)]
+    assert charge.handle(CarFull()) == [OpenContactor()]
     assert (charge.operation_mode, charge.final_stop) == (OperationMode.FINISHED, False)
-    assert charge.handle(Unplugged()) == [SetPilot(0.0), Tell(Told.CURRENT), Tell(Told.STATE)]
+    assert charge.handle(Unplugged()) == [SetPilot(0.0)]
     assert charge.state is State.DISCONNECTED
 
 
 def test_the_pilot_goes_before_the_contactor_breaks_the_current() -> None:
     charge = after(PluggedIn(), StartGranted(16.0, 4), CarDraws())
-    assert charge.handle(StopRequested()) == [SetPilot(0.0), OpenContactor(), Tell(Told.STATE)]
+    assert charge.handle(StopRequested()) == [SetPilot(0.0), OpenContactor()]
 
 
 def test_other_phases_are_switched_without_load() -> None:
     charge = after(PluggedIn(), StartGranted(16.0, 4), CarDraws())
-    assert charge.handle(StartGranted(16.0, 1)) == [OpenContactor(), CloseContactor(1), Tell(Told.CURRENT)]
+    assert charge.handle(StartGranted(16.0, 1)) == [OpenContactor(), CloseContactor(1)]
 
 
 def test_a_final_stop_lasts_until_it_is_taken_back() -> None:
     charge = after(PluggedIn(), StartGranted(16.0, 4), CarDraws(), FinalStop())
     assert charge.final_stop
     assert charge.handle(StartGranted(16.0, 4)) == Refused(State.STOPPED, "StartGranted")
-    assert charge.handle(Resumed()) == [Tell(Told.STATE)]
+    assert charge.handle(Resumed()) == []
     assert (charge.state, charge.final_stop) == (State.REQUESTING, False)
 
 
@@ -108,7 +106,7 @@ def granted(amps: float, *before: Event) -> list[Effect]:
 def test_a_lower_limit_acts_on_the_charge_that_runs() -> None:
     charge = after(PluggedIn(), StartGranted(16.0, 4), CarDraws())
     assert charge.handle(LimitSet(8.0)) == [SetPilot(8.0)]
-    assert charge.handle(LimitSet(0.0)) == [SetPilot(0.0), OpenContactor(), Tell(Told.STATE)]
+    assert charge.handle(LimitSet(0.0)) == [SetPilot(0.0), OpenContactor()]
     assert charge.state is State.PAUSED
 
 

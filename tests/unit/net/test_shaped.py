@@ -12,13 +12,16 @@ from certs.layout import HUB_HOST, CertsDir
 from emulator.clock import Rtc, SimLoop
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Interface, Stream
-from emulator.net.link import LAN, LTE, WIFI_EDGE, Down, Link, LinkParams, Slow
+from emulator.net.link import LAN, Down, Link, LinkParams, Slow
 from emulator.net.reader import Reader
 from emulator.net.shaped import ShapedHost
 from emulator.net.shaped_stream import HIGH_WATER_BYTES
 from emulator.net.sim import SimNet
 from emulator.net.site import Block, Firewall
 from emulator.net.tls import TlsStream, client_context, server_context, tls_accept, tls_connect
+
+WIFI = LinkParams(delay_s=0.02, jitter_s=0.03, loss=0.05, rate_bps=1e6)
+LTE = LinkParams(delay_s=0.06, jitter_s=0.03, loss=0.005, rate_bps=375e3)
 
 HUB = Address("10.0.2.1", 8883)
 DNS = Address("10.0.0.53", 53)
@@ -185,7 +188,7 @@ def test_a_link_too_slow_for_the_budget_is_timed_out() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("params", [WIFI_EDGE, LTE, LinkParams(loss=0.3, jitter_s=0.5)])
+@pytest.mark.parametrize("params", [WIFI, LTE, LinkParams(loss=0.3, jitter_s=0.5)])
 def test_loss_and_jitter_never_reorder_or_lose_a_stream_s_bytes(params: LinkParams) -> None:
     async def story() -> None:
         site = Site(params)

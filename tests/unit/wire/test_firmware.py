@@ -207,6 +207,12 @@ def test_a_location_comes_back_as_it_went() -> None:
     assert decode_location(encode_location(location)) == location
 
 
+@pytest.mark.parametrize("host", ["host", "a.b", "3com.a-b.x1:8443", f"{'x' * 63}.com", f"{'abc.' * 62}abcde"])
+def test_a_location_may_be_on_any_host_with_a_name(host: str) -> None:
+    location = Location(f"https://{host}/a", "5.4.0.0")
+    assert decode_location(encode_location(location)) == location
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -223,6 +229,17 @@ def test_a_location_comes_back_as_it_went() -> None:
         "https://host//a",
         "file:///etc/passwd",
         "https://[::1/a",
+        "https://a..b/a",
+        "https://../a",
+        "https://.a/a",
+        "https://a./a",
+        "https://-/a",
+        "https://-a.com/a",
+        "https://a-.com/a",
+        "https://1.2.3.999/a",
+        "https://127.0.0.1/a",
+        f"https://{'x' * 64}.com/a",
+        f"https://{'abc.' * 63}com/a",
     ],
 )
 def test_a_download_url_must_be_a_plain_https_file(url: str) -> None:

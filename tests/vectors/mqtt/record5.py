@@ -1,4 +1,4 @@
-"""Records MQTT 5 packets made by paho-mqtt and Mosquitto: ``python tests/vectors/mqtt/record5.py``.
+"""Records MQTT 5 packets made by paho-mqtt and Mosquitto: ``python -m tests.vectors.mqtt.record5``.
 
 Uses nothing of this project, so that the vectors are evidence from outside. Needs /usr/sbin/mosquitto.
 """
@@ -13,7 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from record import mosquitto, read_packet
+
+from tests.vectors.mqtt.record import mosquitto, read_packet
 
 HERE = Path(__file__).parent
 PAIRS = [("$.ct", "application/json"), ("ø", "€"), ("twice", "1"), ("twice", "2")]
