@@ -68,7 +68,8 @@ async def _run_workers(options: FleetOptions, cloud: RemoteCloud, made: list[Pro
         return await asyncio.gather(*running)
     finally:
         for task in running:
-            task.cancel()
+            if not task.cancelling():  # a second cancel would break off its cleaning up
+                task.cancel()
         await asyncio.wait(running)
 
 

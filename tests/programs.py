@@ -143,8 +143,16 @@ def descendants(pid: int) -> list[int]:
 
 
 def left_over(pids: list[int]) -> list[int]:
-    """Those that are still there."""
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    """Those that still run. One that ended and waits for init to take note of it does not."""
+    return [pid for pid in pids if _state(pid) not in ("", "Z")]
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for the state of a process; empty: there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _parents() -> Iterator[tuple[int, int]]:
