@@ -13,7 +13,7 @@ from emulator.errors import UsageError
 from emulator.fleet_worker import NOT_ALL_ONLINE, Job, Tally, merged, run_job
 from emulator.remote import Produced, RemoteCloud
 
-STORM_BUS = "mosquitto"
+STORM_BUS = "lean"
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,9 +131,9 @@ class Cloud:
 
 
 @asynccontextmanager
-async def cloud() -> AsyncIterator[Cloud]:
-    """A fresh cloud on Mosquitto."""
-    command = (sys.executable, "-m", "cloud_stub", "up", "--json", "--bus", "mosquitto")
+async def cloud(bus: str = "mosquitto") -> AsyncIterator[Cloud]:
+    """A fresh cloud on Mosquitto, with one of the two clients for it."""
+    command = (sys.executable, "-m", "cloud_stub", "up", "--json", "--bus", bus)
     async with child(*command) as process:
         ready = await say(process, "cloud_stub up", START_S)
         async with httpx.AsyncClient(base_url=ready["control"], trust_env=False) as control:

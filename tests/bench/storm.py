@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from emulator.fleet import STORM_BUS
 from tests.bench.figure import Figure, Peer, figure
 from tests.bench.handshakes import Handshakes, handshakes
 from tests.bench.processes import POLL_S, BenchError, Cloud, CpuUse, cloud, run_module
@@ -40,7 +41,7 @@ async def storms(scale: Scale) -> list[Figure]:
     bare: list[Handshakes] = []
     lone: list[Handshakes] = []
     for _ in range(scale.runs):
-        async with cloud() as place:
+        async with cloud(STORM_BUS) as place:
             seen.append(await _storm(place, scale.chargers, hold_s=scale.chargers / rate + LINGER_S))
             bare.append(await handshakes(place, seconds=scale.handshake_s, clients=HANDSHAKE_CLIENTS))
             lone.append(await handshakes(place, seconds=scale.handshake_s))
@@ -49,7 +50,7 @@ async def storms(scale: Scale) -> list[Figure]:
 
 async def _warm_up() -> float:
     """Boots per second of a small storm that nobody counts: it tells how long the real one will take."""
-    async with cloud() as place:
+    async with cloud(STORM_BUS) as place:
         report = await run_module("storm_client", {"chargers": WARM_UP_CHARGERS, "control": place.ready["control"]})
     return float(report["boots_per_s"])
 
