@@ -189,7 +189,7 @@ class MosquittoBus:
 
 @contextlib.asynccontextmanager
 async def _connected(client: aiomqtt.Client) -> AsyncIterator[None]:
-    """``async with client``, except that a cancelled connect is brought to its end: aiomqtt would leave it half open."""
+    """``async with client``, but a cancelled connect is brought to its end: aiomqtt would leave it half open."""
     connecting = asyncio.create_task(client.__aenter__(), name="bus connect")
     async with contextlib.AsyncExitStack() as stack:
         try:

@@ -10,7 +10,6 @@ from emulator.faults import Fault, FaultSet, fault_from
 from emulator.net.link import Down
 from emulator.net.site import Block
 
-
 TABLE: dict[str, type[Fault]] = {fault.kind: fault for fault in (Block, Down)}
 
 
