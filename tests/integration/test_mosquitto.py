@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -99,7 +98,7 @@ def test_a_missing_binary_is_bad_usage(tmp_path: Path) -> None:
     assert Path(mosquitto_binary()).name == "mosquitto"
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="only Linux's setpriv ties the broker to its parent")
+@pytest.mark.needs("setpriv")
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     """Even when the parent is killed and can do nothing about it."""
     code = (
