@@ -9,13 +9,14 @@ from typing import Any
 from emulator.fleet import STORM_BUS
 from tests.bench.figure import Figure, Peer, figure
 from tests.bench.handshakes import Handshakes, handshakes
-from tests.bench.processes import POLL_S, BenchError, Cloud, CpuUse, cloud, run_module
+from tests.bench.processes import BenchError, Cloud, CpuUse, cloud, run_module
 from tests.bench.scale import Scale
 
 WARM_UP_CHARGERS = 100
 HANDSHAKE_CLIENTS = 3
 """Each has one connection at a time and mostly waits; of 1 to 4 clients three reach the most on two cores."""
 SLACK = 2.0  # the small storm is not quite as slow as the large one
+LOOK_S = 2.0  # each look at the cloud costs the processors that are being measured
 LINGER_S = 3.0
 """How much longer than expected the chargers stay, so that the cloud can be looked at with all of them online."""
 
@@ -63,7 +64,7 @@ async def _storm(place: Cloud, chargers: int, *, hold_s: float) -> Storm:
     fleet = asyncio.create_task(run_module("storm_client", job))
     try:
         while (clients := await place.clients())["online"] < chargers:
-            await asyncio.wait({fleet}, timeout=POLL_S)
+            await asyncio.wait({fleet}, timeout=LOOK_S)
             if fleet.done():
                 report = await fleet
                 raise BenchError(f"fleet: ended unseen, with {report['online']} of {chargers} chargers online")
