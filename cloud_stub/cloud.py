@@ -28,13 +28,14 @@ from emulator.clock import Utc
 from emulator.errors import UsageError
 from emulator.faults import Injected, fault_from
 from emulator.net.api import Host
+from emulator.net.surroundings import FAMILIES
 from emulator.net.tls import server_context
 from emulator.profile import Profile
 
 HostFor = Callable[[str, str], Host]
 """(name, address) to the machine that a service runs on."""
 
-ELSEWHERE = frozenset({"link", "site", "device"})
+ELSEWHERE = FAMILIES | {"device"}
 """Families of faults that strike chargers and the way to them."""
 
 LEASE_S = int(timedelta(hours=12).total_seconds())

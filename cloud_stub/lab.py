@@ -17,15 +17,14 @@ from cloud_stub.topology import Topology
 from emulator.clock import Rtc, SimLoop, Utc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
-from emulator.faults import Fault, Undo, fault_from
+from emulator.faults import Undo
 from emulator.flash import MemoryFlash
-from emulator.net import link, site
+from emulator.local import FACTORY
 from emulator.net.api import Closer, Host
-from emulator.net.link import Link, LinkFault
 from emulator.net.loopback import LoopbackHost, claim_plan
-from emulator.net.shaped import ShapedHost
+from emulator.net.place import Place
 from emulator.net.sim import SimNet
-from emulator.net.site import Firewall
+from emulator.net.surroundings import FAMILIES, Surroundings
 from emulator.profile import load_profile
 from emulator.remote import mac_of
 from emulator.trace import Trace
@@ -36,24 +35,6 @@ SIM_EPOCH = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 
 SIM_PREFIX = "10.20"
 KEY_BYTES = 32
-
-SITE_FAULTS = {fault.kind: fault for fault in (*link.FAULTS, *site.FAULTS)}
-
-
-class _LinkStrike:
-    """A link fault on all links that it is about, those of chargers yet to come included."""
-
-    def __init__(self, fault: Fault) -> None:
-        self._fault = fault
-        self._undos: list[Undo] = []
-
-    def hit(self, serial: str, charger_link: Link) -> None:
-        if isinstance(self._fault, LinkFault) and self._fault.who in ("*", serial):
-            self._undos.append(charger_link.inject(self._fault))
-
-    def heal(self) -> None:
-        while self._undos:
-            self._undos.pop()()
 
 
 class OneProcessWorld:
@@ -66,8 +47,6 @@ class OneProcessWorld:
         self._options = options
         self._certs = ensure(options.certs_dir or default_dir())
         self._profile = load_profile()
-        self._links: dict[str, Link] = {}
-        self._link_strikes: list[_LinkStrike] = []
         self._cloud: Cloud | None = None
 
     async def start(self) -> None:
@@ -75,7 +54,7 @@ class OneProcessWorld:
         topology, bus = await self._build()
         now = asyncio.get_running_loop().time
         names = {name: addresses[0] for name, addresses in topology.zone(self._profile.network).items()}
-        self._firewall = Firewall(self._rng("firewall"), now, names)
+        self._surroundings = Surroundings(self._options.setup, self._rng, now, names)
         parts = CloudParts(
             certs=self._certs,
             profile=self._profile,
@@ -102,22 +81,33 @@ class OneProcessWorld:
             raise UsageError(f"world {self.name}: not started")
         return self._cloud
 
-    def produce(self, serial: str, changes: Mapping[str, Any] | None = None) -> tuple[Spec, Env]:
-        """A new charger on the site's network, behind a link and the site's firewall of its own."""
+    def produce(
+        self,
+        serial: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        local: Mapping[str, Any] | None = None,
+        place: Mapping[str, Any] | None = None,
+    ) -> tuple[Spec, Env]:
+        """A new charger at its place on the site's network."""
         profile = self._profile.with_changes(dict(changes or {}), where=serial)
+        settings = FACTORY.with_changes(dict(local or {}), where=f"{serial}: local")
+        spot = Place().with_changes(dict(place or {}), where=f"{serial}: place")
+        host = self._surroundings.around(self._charger_host(serial), serial, spot)
         device = self.cloud.registry.produce(serial)
-        spec = Spec(serial, device.primary_key, profile, self._certs.roots_pem(), self._certs.firmware_public_pem())
+        spec = Spec(
+            serial, device.primary_key, profile, self._certs.roots_pem(), self._certs.firmware_public_pem(), settings
+        )
         now = asyncio.get_running_loop().time
         rtc = Rtc(now, built_at=profile.firmware.built_at)
         trace = Trace(serial, self._options.sinks, now, lambda: rtc.now() if rtc.trusted else None)
-        return spec, Env(self._shaped(serial), rtc, MemoryFlash(), trace, str(self._options.seed))
+        return spec, Env(host, rtc, MemoryFlash(), trace, str(self._options.seed))
 
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:
-        """Strike the link or firewall here, everything else in the cloud."""
-        family = str(fault.get("kind", "")).partition(".")[0]
-        if family not in ("link", "site"):
-            return self.cloud.inject(fault, where=where)
-        return self._strike_site(fault_from(fault, SITE_FAULTS, where=where))
+        """Strike the site and the links here, everything else in the cloud."""
+        if str(fault.get("kind", "")).partition(".")[0] in FAMILIES:
+            return self._surroundings.inject(fault, where=where)
+        return self.cloud.inject(fault, where=where)
 
     def history(self, service: str) -> list[dict[str, Any]]:
         """What a service saw."""
@@ -145,30 +135,8 @@ class OneProcessWorld:
     def _charger_host(self, serial: str) -> Host:
         raise NotImplementedError
 
-    def _shaped(self, serial: str) -> Host:
-        now = asyncio.get_running_loop().time
-        self._links[serial] = Link(link.LAN, self._rng(f"{serial}/link"), now)
-        for strike in self._link_strikes:
-            strike.hit(serial, self._links[serial])
-        return ShapedHost(self._charger_host(serial), firewall=self._firewall, link=self._links[serial])
-
     def _rng(self, purpose: str) -> Random:
         return Random(f"{self._options.seed}/{purpose}")  # noqa: S311 - repeatable, never for secrets
-
-    def _strike_site(self, fault: Fault) -> Undo:
-        if isinstance(fault, site.Block):
-            return self._firewall.inject(fault)
-        strike = _LinkStrike(fault)
-        for serial, charger_link in self._links.items():
-            strike.hit(serial, charger_link)
-        self._link_strikes.append(strike)
-
-        def undo() -> None:
-            strike.heal()
-            if strike in self._link_strikes:
-                self._link_strikes.remove(strike)
-
-        return undo
 
 
 class SimWorld(OneProcessWorld):

@@ -5,6 +5,7 @@ from random import Random
 
 from emulator.clock import Rtc
 from emulator.flash import Flash
+from emulator.local import FACTORY, Local
 from emulator.net.api import Host
 from emulator.profile import Profile
 from emulator.trace import Trace
@@ -22,6 +23,8 @@ class Spec:
     """Certificates that it trusts for hub and HTTPS servers."""
     firmware_key_pem: str = field(repr=False)
     """Public key that firmware manifests must be signed with."""
+    local: Local = FACTORY
+    """What the installer has set (M18); flash may hold something newer."""
 
 
 @dataclass(frozen=True)

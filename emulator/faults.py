@@ -102,6 +102,13 @@ class FaultSet:
         """What is wrong right now."""
         return [fault for fault, end in self._active.values() if self._now() < end]
 
+    def about(self, who: str) -> list[Fault]:
+        """What is wrong right now for `who`: faults that last, not those that strike request by request."""
+        if not self._active:
+            return []
+        now = self._now()
+        return [fault for fault, end in self._active.values() if now < end and fault.who in ("*", who)]
+
     def holds(self, key: int) -> bool:
         """Whether the fault that was injected under this key is active."""
         return key in self._active and self._now() < self._active[key][1]

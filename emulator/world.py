@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo
+from emulator.net.place import Setup
 from emulator.trace import Sink
 
 GROUP = "emulator.worlds"
@@ -27,6 +28,8 @@ class WorldOptions:
     """Where the events of chargers and services go."""
     certs_dir: Path | None = None
     """A folder made by ``python -m certs``; None: the world makes what it needs and takes it away again."""
+    setup: Setup = field(default_factory=Setup)
+    """The site: its access points, cell, power lines, address plan."""
 
 
 class World(Protocol):
@@ -45,10 +48,19 @@ class World(Protocol):
     async def close(self) -> None:
         """Take everything down. May be called twice, and after a `start` that failed."""
 
-    def produce(self, serial: str, changes: Mapping[str, Any] = ...) -> tuple[Spec, Env]:
+    def produce(
+        self,
+        serial: str,
+        changes: Mapping[str, Any] = ...,
+        *,
+        local: Mapping[str, Any] = ...,
+        place: Mapping[str, Any] = ...,
+    ) -> tuple[Spec, Env]:
         """Make one charger: its key, its registration in the hub, and its place on the network.
 
-        `changes` are dotted profile keys, ``{"ntp.gate": "wait-then-go-on"}``. UsageError names a wrong one.
+        `changes` are dotted profile keys, ``{"ntp.gate": "wait-then-go-on"}``; `local` are the installer's settings
+        that differ from `emulator.local.Local`; `place` are dotted keys of `emulator.net.place.Place`, what the charger
+        finds where it hangs. UsageError names a wrong one.
         """
 
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:

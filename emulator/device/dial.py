@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from emulator.boot.keepers import keep_lease, keep_time
+from emulator.boot.address import keep_lease
+from emulator.boot.clock import keep_time
 from emulator.boot.outcome import WHY_OF_NET, Why
 from emulator.boot.sequence import BootReport
 from emulator.boot.state import Boot

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from emulator.errors import NetError
+from emulator.local import FACTORY, Local, Mode
 from emulator.wire.address import Address
 
-__all__ = ["Address", "Closer", "Datagrams", "Host", "Interface", "Receiver", "Stream"]
+__all__ = ["Address", "Carrier", "Closer", "Datagrams", "Host", "Interface", "Receiver", "Stream"]
 
 DATAGRAM_QUEUE_MAX = 256  # like a kernel socket buffer: what comes when it is full is dropped
 
@@ -90,6 +91,20 @@ class Interface:
     gateway: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """The link that is up."""
+
+    mode: Mode
+    signal_dbm: float | None = None
+    """None where there is no radio."""
+    detail: str = ""
+    """Access point and channel, cell, or PLC gateway: for people, without secrets."""
+
+
+WIRED = Carrier(Mode.ETHERNET)
+
+
 class Host(Protocol):
     """One machine on a network: UDP, TCP out, TCP in. Errors are `NetError` and nothing else."""
 
@@ -103,11 +118,18 @@ class Host(Protocol):
     @property
     def interface(self) -> Interface | None: ...
 
-    async def link_up(self) -> None:
-        """Bring the link up. NetError(NO_CARRIER) when there is none."""
+    @property
+    def carrier(self) -> Carrier | None:
+        """The link that is up; None while none is."""
 
-    def link_down(self) -> None:
-        """Take the link down: every stream ends, the address is gone."""
+    async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
+        """Bring the link of this kind up, with the installer's settings: associate, attach or find the gateway.
+
+        NetError: one of the reasons of the link, ``no_carrier`` to ``plc_full``. A host that is a cable takes any mode.
+        """
+
+    def link_down(self, *, power_cycle: bool = False) -> None:
+        """Take the link down: every stream ends, the address is gone. `power_cycle` resets a modem that hangs."""
 
     def set_interface(self, interface: Interface | None) -> None:
         """Take an address, or give it up."""

@@ -1,6 +1,6 @@
-"""A link as numbers: delay, jitter, loss, rate. Pure: it says when something arrives, `ShapedHost` makes it so."""
+"""One charger's link: the bearer in use, what faults add to it, and when a packet arrives. Pure; `ShapedHost` obeys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
@@ -8,34 +8,24 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from emulator.faults import Condition, FaultSet, Undo
+from emulator.errors import NetReason
+from emulator.faults import Condition, FaultSet
+from emulator.local import Local, Mode
+from emulator.net.api import Carrier
+from emulator.net.bearer import Attached, Bearer, NotAttached
+from emulator.net.params import LinkParams
 
 BITS_PER_BYTE = 8
 HEADER_BYTES = 40  # IPv4 and TCP without options
 BACKLOG_S = 5.0
 """What would wait longer than this on a rate-limited link is dropped."""
 
-
-@dataclass(frozen=True, slots=True)
-class LinkParams:
-    """What a link does to a packet, the same both ways."""
-
-    delay_s: float = 0.0
-    jitter_s: float = 0.0
-    loss: float = 0.0
-    """Probability that a packet is lost."""
-    rate_bps: float | None = None
-    mtu_bytes: int = 1500
-    """What is larger travels as several packets, and one lost packet loses all."""
-    up: bool = True
-
-
-LAN = LinkParams()
+DOWN = LinkParams(up=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinkFault(Condition):
-    """Other numbers for as long as it is active."""
+    """Other numbers for as long as it is active, whatever the bearer."""
 
     def overrides(self) -> dict[str, Any]:
         """The fields of `LinkParams` that it changes."""
@@ -75,32 +65,66 @@ class Way(Enum):
 
 
 class Link:
-    """One charger's link. `now` is monotonic seconds."""
+    """The link of the charger `who`. `faults` are shared by all chargers of a site; `now` is monotonic seconds."""
 
-    def __init__(self, params: LinkParams, rng: Random, now: Callable[[], float]) -> None:
-        self._base = params
+    def __init__(
+        self, who: str, bearers: Mapping[Mode, Bearer], faults: FaultSet, rng: Random, now: Callable[[], float]
+    ) -> None:
+        self.carrier: Carrier | None = None
+        """What was attached to last; `up` tells whether it still holds."""
+        self.went_down: Callable[[], None] = lambda: None
+        """Called by `check` when the carrier is lost."""
+        self._who = who
+        self._bearers = bearers
+        self._faults = faults
         self._rng = rng
         self._now = now
-        self._faults = FaultSet(rng, now)
+        self._bearer: Bearer | None = None
         self._free_at = dict.fromkeys(Way, 0.0)
-        self.went_down: Callable[[], None] = lambda: None
-        """Called when a fault takes the carrier away."""
 
     @property
     def params(self) -> LinkParams:
         """The numbers as they are now, faults included."""
-        params = self._base
-        for fault in self._faults.active():
+        params = DOWN if self._bearer is None else self._bearer.params(self._now())
+        for fault in self._faults.about(self._who):
             if isinstance(fault, LinkFault):
-                params = replace(params, **fault.overrides())
+                params = replace(params, **{**fault.overrides(), **({} if params.up else {"up": False})})
         return params
 
-    def inject(self, fault: LinkFault) -> Undo:
-        """Make a fault active."""
-        undo = self._faults.inject(fault)
-        if not self.params.up:
+    @property
+    def up(self) -> bool:
+        """There is carrier."""
+        return self.params.up
+
+    def attach(self, mode: Mode, local: Local) -> Attached | NotAttached:
+        """Try to bring up the bearer of this kind. The link is up at once; the caller lets `after_s` pass."""
+        self.detach()
+        if any(isinstance(fault, Down) for fault in self._faults.about(self._who)):
+            return NotAttached(0.0, NetReason.NO_CARRIER, mode.value)
+        bearer = self._bearers.get(mode)
+        if bearer is None:
+            return NotAttached(0.0, NetReason.NO_CARRIER, f"there is no {mode.value} here")
+        result = bearer.attach(local, self._now())
+        if isinstance(result, Attached):
+            self._bearer, self.carrier = bearer, result.carrier
+        return result
+
+    def detach(self, *, power_cycle: bool = False) -> None:
+        """Let go of the bearer in use; with `power_cycle` of all of them, whose modems start anew."""
+        bearers = self._bearers.values() if power_cycle else [self._bearer] if self._bearer is not None else []
+        for bearer in bearers:
+            bearer.detach(self._now(), power_cycle=power_cycle)
+        self._bearer = self.carrier = None
+
+    def next_change(self) -> float | None:
+        """When to `check`, at the latest; None: no need as things are."""
+        return None if self._bearer is None else self._bearer.next_change(self._now())
+
+    def check(self) -> None:
+        """Something may have changed: see whether the carrier is lost."""
+        if self._bearer is not None and not self.params.up:
+            self.detach()
             self.went_down()
-        return undo
 
     def plan(self, size_bytes: int, way: Way) -> float | None:
         """When a packet that is sent now arrives (monotonic seconds); None: it is lost."""

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Closer, Datagrams, Interface, Stream
+from emulator.local import FACTORY, Local, Mode
+from emulator.net.api import WIRED, Address, Carrier, Closer, Datagrams, Interface, Stream
 from emulator.net.inbox import Inbox
 from emulator.net.plan import SHARED, LoopbackPlan, Real, claim_plan
 from emulator.net.sockets import AcceptedStream, Named, SocketStream, net_error
@@ -49,11 +50,16 @@ class LoopbackHost:
         """The connections that are open now."""
         return frozenset(self._streams)
 
-    async def link_up(self) -> None:
+    @property
+    def carrier(self) -> Carrier | None:
+        """A cable."""
+        return WIRED if self.up else None
+
+    async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
         """Bring the link up; here there always is one."""
         self.up = True
 
-    def link_down(self) -> None:
+    def link_down(self, *, power_cycle: bool = False) -> None:
         """Take the link down: streams end with RESET on both sides, the address is gone."""
         self.set_interface(None)
         self.up = False

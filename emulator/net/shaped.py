@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Closer, Datagrams, Host, Interface, Stream
+from emulator.local import FACTORY, Local, Mode
+from emulator.net.api import Address, Carrier, Closer, Datagrams, Host, Interface, Stream
+from emulator.net.bearer import NotAttached
 from emulator.net.link import Link, Way
 from emulator.net.shaped_datagrams import ShapedDatagrams
 from emulator.net.shaped_stream import ShapedStream
@@ -22,6 +24,7 @@ class ShapedHost:
         self._firewall = firewall
         self._link = link
         self._streams: set[ShapedStream] = set()
+        self._timer: asyncio.TimerHandle | None = None
         link.went_down = self._lost_carrier
 
     @property
@@ -37,14 +40,27 @@ class ShapedHost:
     def interface(self) -> Interface | None:
         return self._host.interface
 
-    async def link_up(self) -> None:
-        """NetError(NO_CARRIER) while the link is down."""
-        self._need_carrier()
-        await self._host.link_up()
+    @property
+    def carrier(self) -> Carrier | None:
+        """What the link is attached to."""
+        return self._link.carrier
 
-    def link_down(self) -> None:
-        """As the host inside."""
-        self._host.link_down()
+    async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
+        """Attach, which takes its time. NetError: why the link does not come up."""
+        result = self._link.attach(mode, local)
+        await asyncio.sleep(result.after_s)
+        if isinstance(result, NotAttached):
+            raise NetError(result.reason, result.detail)
+        self._need_carrier()
+        await self._host.link_up(mode, local)
+        self._watch()
+
+    def link_down(self, *, power_cycle: bool = False) -> None:
+        """Detach, and as the host inside."""
+        self._link.detach(power_cycle=power_cycle)
+        for stream in tuple(self._streams):
+            stream.lose()
+        self._host.link_down(power_cycle=power_cycle)
 
     def set_interface(self, interface: Interface | None) -> None:
         """As the host inside."""
@@ -58,9 +74,9 @@ class ShapedHost:
 
     async def connect(self, to: Address, *, timeout_s: float) -> Stream:
         """Connect through firewall and link: DROP ends in TIMED_OUT, REJECT in REFUSED."""
-        self._need_carrier()
         if self.interface is None:
             raise NetError(NetReason.NO_ADDRESS, self.name)
+        self._need_carrier()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._knock(to)
@@ -98,8 +114,19 @@ class ShapedHost:
         return None if there is None or back is None else there + back - asyncio.get_running_loop().time()
 
     def _need_carrier(self) -> None:
-        if not self._link.params.up:
+        if not self._link.up:
             raise NetError(NetReason.NO_CARRIER, self.name)
+
+    def _watch(self) -> None:
+        """Look again when the link may change by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+        when = self._link.next_change()
+        self._timer = None if when is None else asyncio.get_running_loop().call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._link.check()
+        self._watch()
 
     def _lost_carrier(self) -> None:
         for stream in tuple(self._streams):

@@ -9,8 +9,11 @@ from random import Random
 import uvloop
 
 from emulator.clock import SimLoop
+from emulator.faults import FaultSet
+from emulator.local import FACTORY, Mode
 from emulator.net.api import Address, Host, Interface
-from emulator.net.link import LAN, Link
+from emulator.net.bearer import Cable
+from emulator.net.link import Link
 from emulator.net.loopback import LoopbackHost, claim_plan
 from emulator.net.shaped import ShapedHost
 from emulator.net.sim import SimNet
@@ -69,7 +72,9 @@ def _shaped(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site
     with inside() as site:
 
         def make(name: str, address: str | None) -> Host:
-            return ShapedHost(site.make(name, address), firewall=firewall, link=Link(LAN, Random(1), now))
+            link = Link(name, {Mode.ETHERNET: Cable()}, FaultSet(Random(1), now), Random(1), now)
+            link.attach(Mode.ETHERNET, FACTORY)
+            return ShapedHost(site.make(name, address), firewall=firewall, link=link)
 
         yield Site(site.lan, make)
 
