@@ -22,9 +22,9 @@ def make(
     """Make the root, server, bad and signing keys and certificates that are missing in a directory."""
     certs = ensure(out)
     if as_json:
-        print(json.dumps({"out": str(certs.path), "ca": str(certs.root_path), "files": sorted(file_names())}))
+        print(json.dumps({"out": str(certs.path), "ca": str(certs.roots_path), "files": sorted(file_names())}))
     else:
-        print(f"{len(file_names())} files in {certs.path}; the root is {certs.root_path}")
+        print(f"{len(file_names())} files in {certs.path}; the roots are in {certs.roots_path}")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from emulator.errors import UsageError
 
-LAYOUT = 1
+LAYOUT = 2
 """Number of this layout. A directory with another one is made anew."""
 
 HUB_HOST = "zapcloud.azure-devices.net"
@@ -23,6 +23,17 @@ SERVER_NAMES: dict[str, tuple[str, ...]] = {
     "localhost": ("localhost",),
 }
 """Names in each server certificate: the hosts of manual row M2, and localhost for tools."""
+
+VENDOR_HOSTS = frozenset({"devices.zaptec.com"})
+"""Hosts whose own certificate the vendor issues; a public CA issues those of all others (zaptec.md section 5)."""
+
+
+class Root(StrEnum):
+    """The root CAs. OLD and NEW stand for the two that the hub changed between, Baltimore and DigiCert G2."""
+
+    OLD = "old"
+    NEW = "new"
+    VENDOR = "vendor"
 
 
 class BadKind(StrEnum):
@@ -37,15 +48,30 @@ class BadKind(StrEnum):
 
 MARKER = "made.json"
 LOCK = ".lock"
-ROOT = "root.pem"
+ROOTS = "roots.pem"
 SERVER_KEY = "server.key"
 FIRMWARE, FOREIGN, BUNDLE = "firmware-signer", "foreign-signer", "bundle-signer"
 SIGNERS = (FIRMWARE, FOREIGN, BUNDLE)
 
 
-def server_chain(host: str) -> str:
-    """File name of the chain of a default host."""
-    return f"server-{host}.pem"
+def root_names(root: Root) -> tuple[str, str]:
+    """File names of a root certificate and its key."""
+    return f"root-{root.value}.pem", f"root-{root.value}.key"
+
+
+def intermediate_names(root: Root) -> tuple[str, str]:
+    """File names of the certificate and the key that issue servers below a root."""
+    return f"intermediate-{root.value}.pem", f"intermediate-{root.value}.key"
+
+
+def roots_of(host: str) -> tuple[Root, ...]:
+    """The roots that a default host has a chain under; the first is the one that it uses when nothing is wrong."""
+    return (Root.VENDOR, Root.OLD, Root.NEW) if host in VENDOR_HOSTS else (Root.OLD, Root.NEW)
+
+
+def server_chain(host: str, root: Root) -> str:
+    """File name of the chain of a default host under a root."""
+    return f"server-{root.value}-{host}.pem"
 
 
 def bad_chain(kind: BadKind) -> str:
@@ -61,8 +87,9 @@ def bad_key(kind: BadKind) -> str:
 def file_names() -> frozenset[str]:
     """Every file of a complete directory except the marker."""
     return frozenset(
-        {ROOT, "root.key", "intermediate.pem", "intermediate.key", SERVER_KEY}
-        | {server_chain(host) for host in SERVER_NAMES}
+        {ROOTS, SERVER_KEY}
+        | {name for root in Root for name in (*root_names(root), *intermediate_names(root))}
+        | {server_chain(host, root) for host in SERVER_NAMES for root in roots_of(host)}
         | {name(kind) for kind in BadKind for name in (bad_chain, bad_key)}
         | {f"{signer}{suffix}" for signer in SIGNERS for suffix in (".key", ".pub.pem")}
     )
@@ -75,19 +102,33 @@ class CertsDir:
     path: Path
 
     @property
-    def root_path(self) -> Path:
-        """The root certificate, for tools that want a CA file."""
-        return self.path / ROOT
+    def roots_path(self) -> Path:
+        """All roots in one file, for tools that want a CA file."""
+        return self.path / ROOTS
 
     def roots_pem(self) -> str:
-        """The certificates that a charger from this production trusts for hub and HTTPS servers."""
-        return self.root_path.read_text(encoding="ascii")
+        """What that file holds: who trusts it accepts the good certificate of every default host under every root."""
+        return self.roots_path.read_text(encoding="ascii")
 
-    def server(self, host: str) -> tuple[Path, Path]:
-        """Chain and key of the good server certificate for a default host. UsageError for any other name."""
+    def root_pem(self, root: Root) -> str:
+        """The certificate of one root."""
+        return self.root_file(root).read_text(encoding="ascii")
+
+    def root_file(self, root: Root) -> Path:
+        """The same as a file, for other processes."""
+        return self.path / root_names(root)[0]
+
+    def server(self, host: str, root: Root | None = None) -> tuple[Path, Path]:
+        """Chain and key of the good server certificate for a default host, under its own root if `root` is None.
+
+        UsageError: no such host, or it has no chain under that root.
+        """
         if host not in SERVER_NAMES:
             raise UsageError(f"certificates: no server certificate for {host}; there are {', '.join(SERVER_NAMES)}")
-        return self.path / server_chain(host), self.path / SERVER_KEY
+        under = root or roots_of(host)[0]
+        if under not in roots_of(host):
+            raise UsageError(f"certificates: {host} has no certificate under the {under.value} root")
+        return self.path / server_chain(host, under), self.path / SERVER_KEY
 
     def bad(self, kind: str) -> tuple[Path, Path]:
         """Chain and key of a bad server certificate. UsageError when `kind` is not a `BadKind`."""
@@ -106,7 +147,12 @@ class CertsDir:
 
     def bundle_public_pem(self) -> str:
         """The public key that chargers check trust bundles with (zaptec.md section 5)."""
-        return (self.path / f"{BUNDLE}.pub.pem").read_text(encoding="ascii")
+        return self.bundle_public_path.read_text(encoding="ascii")
+
+    @property
+    def bundle_public_path(self) -> Path:
+        """The same as a file, for other processes."""
+        return self.path / f"{BUNDLE}.pub.pem"
 
     def firmware_signer(self) -> EllipticCurvePrivateKey:
         """The P-256 key that signs firmware manifests."""

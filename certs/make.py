@@ -24,7 +24,7 @@ from certs.issue import (
     rsa_key,
     server_certificate,
 )
-from certs.layout import BadKind, CertsDir
+from certs.layout import BadKind, CertsDir, Root
 from emulator.errors import UsageError
 
 MAKING = ".making"
@@ -99,20 +99,24 @@ def _write(path: Path, content: bytes) -> None:
 
 def _authorities_and_servers() -> dict[str, bytes]:
     """File contents by name. All good servers share one key: a key per leaf would only cost time."""
-    root = root_authority("Root CA")
-    intermediate = intermediate_authority("Server CA", root)
+    files, issuers = dict[str, bytes](), dict[Root, Authority]()
+    for root in Root:
+        authority = root_authority(f"{root.value.capitalize()} Root CA")
+        issuers[root] = intermediate_authority(f"{root.value.capitalize()} Server CA", authority)
+        for names, made in ((layout.root_names(root), authority), (layout.intermediate_names(root), issuers[root])):
+            files |= {names[0]: made.pem, names[1]: _private_pem(made.key)}
+    files[layout.ROOTS] = b"".join(files[layout.root_names(root)[0]] for root in Root)
+    return files | _good_servers(issuers) | _bad_servers(issuers[Root.OLD])
+
+
+def _good_servers(issuers: Mapping[Root, Authority]) -> dict[str, bytes]:
     key = rsa_key()
-    files = {
-        layout.ROOT: root.pem,
-        "root.key": _private_pem(root.key),
-        "intermediate.pem": intermediate.pem,
-        "intermediate.key": _private_pem(intermediate.key),
-        layout.SERVER_KEY: _private_pem(key),
-    }
+    files = {layout.SERVER_KEY: _private_pem(key)}
     for host, names in layout.SERVER_NAMES.items():
-        leaf = server_certificate(names, key.public_key(), intermediate)
-        files[layout.server_chain(host)] = _pem(leaf) + intermediate.pem
-    return files | _bad_servers(intermediate)
+        for root in layout.roots_of(host):
+            leaf = server_certificate(names, key.public_key(), issuers[root])
+            files[layout.server_chain(host, root)] = _pem(leaf) + issuers[root].pem
+    return files
 
 
 def _bad_servers(good: Authority) -> dict[str, bytes]:

@@ -4,21 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hmac import compare_digest
+from ipaddress import IPv4Network
 from random import Random
 from typing import Any
 from uuid import UUID
 
-from certs.layout import CertsDir
+from certs.layout import CertsDir, Root
+from cloud_stub.bundle import BundleServer
 from cloud_stub.bus import Bus
-from cloud_stub.contexts import contexts_of
+from cloud_stub.contexts import contexts_of, https_contexts_of
 from cloud_stub.dhcp import DhcpServer
+from cloud_stub.dhcp_pool import Scope
 from cloud_stub.dns import DnsServer
 from cloud_stub.endpoint import Endpoint
 from cloud_stub.firmware import FirmwareServer
-from cloud_stub.https import HttpsServer
+from cloud_stub.https import HttpsServer, HttpsService
 from cloud_stub.hub import HubRules
 from cloud_stub.methods import Methods
 from cloud_stub.ntp import NtpServer
+from cloud_stub.portal import Portal, Proxy
 from cloud_stub.registry import Registry, derived_keys
 from cloud_stub.service import Service
 from cloud_stub.store import DEFAULT_SETTINGS, Store
@@ -77,7 +81,7 @@ class Strike:
 
 
 class Cloud:
-    """Site DHCP, three DNS servers, NTP, the hub with its bus and backend, and the firmware server."""
+    """Site DHCP, three DNS servers, four time servers, the hub with its bus and backend, and the firmware server."""
 
     def __init__(self, parts: CloudParts) -> None:
         self._parts = parts
@@ -89,8 +93,9 @@ class Cloud:
         self.zapcloud = ZapCloud(bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud"))
         self.endpoint = self._endpoint()
         self.firmware = self._firmware()
-        self._machines = [*self._site(), (self.endpoint, "hub", parts.topology.hub)]
-        self._https = self._other_https()
+        self.bundle = self._bundle()
+        self._machines = [*self._site(), *self._in_the_way(), (self.endpoint, "hub", parts.topology.hub)]
+        self._https = self._https_hosts()
 
     async def start(self, host_for: HostFor) -> None:
         """Start everything, the bus first: who listens must be there before who speaks."""
@@ -114,9 +119,9 @@ class Cloud:
 
     @property
     def services(self) -> dict[str, list[Service]]:
-        """Service name to its instances; only DNS has several."""
+        """Service name to its instances; DNS and NTP have several."""
         found: dict[str, list[Service]] = {}
-        for service in (*(service for service, _, _ in self._machines), self.firmware):
+        for service in (*(service for service, _, _ in self._machines), self.firmware, self.bundle):
             found.setdefault(service.name, []).append(service)
         return found
 
@@ -143,7 +148,8 @@ class Cloud:
 
     def history(self, service: str) -> list[dict[str, Any]]:
         """What a service saw, oldest first."""
-        return [exchange for instance in self._instances(service) for exchange in instance.history_json()]
+        seen = [exchange for instance in self._instances(service) for exchange in instance.history_json()]
+        return sorted(seen, key=lambda exchange: float(exchange["t"]))
 
     async def command(self, serial: str, command: int, payload: Any = None) -> tuple[int, Any]:
         """A direct method by its command id. MethodError when there is no result."""
@@ -153,6 +159,10 @@ class Cloud:
     def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
         """Hand out this version from now on."""
         self.firmware.offer(version, signer=signer)
+
+    def publish_bundle(self, contents: str) -> int:
+        """Make a trust bundle with the ``old`` root, the ``new`` one or ``both`` the newest; returns its version."""
+        return self.bundle.publish(contents).version
 
     def _instances(self, service: str) -> list[Service]:
         if service not in self.services:
@@ -164,24 +174,48 @@ class Cloud:
 
     def _site(self) -> list[tuple[Service, str, str]]:
         topology, network = self._parts.topology, self._parts.profile.network
-        first, last = topology.pool
-        dhcp = DhcpServer(
-            address=topology.router,
-            prefix_length=16,
-            pool_first=first,
-            pool_last=last,
-            router=topology.router,
-            dns=(topology.dns["primary"],),
-            lease_s=LEASE_S,
-            **self._common("dhcp"),
-        )
+        dhcp = self._dhcp()
         machines: list[tuple[Service, str, str]] = [(dhcp, "router", topology.router)]
         for label, address in topology.dns.items():
             server = DnsServer(
                 label=label, zone=topology.zone(network), who_is=dhcp.client_at, **self._common(f"dns/{label}")
             )
             machines.append((server, f"dns-{label}", address))
-        return [*machines, (NtpServer(who_is=dhcp.client_at, **self._common("ntp")), "ntp", topology.ntp)]
+        for label, address in topology.ntp.items():
+            clock = NtpServer(label=label, who_is=dhcp.client_at, **self._common(f"ntp/{label}"))
+            machines.append((clock, f"ntp-{label}", address))
+        return machines
+
+    def _dhcp(self) -> DhcpServer:
+        topology = self._parts.topology
+        rogue, gateway, resolver, first, *_, last = map(str, IPv4Network(topology.rogue_network).hosts())
+
+        def at_home(pool: tuple[str, str]) -> Scope:
+            router, dns = topology.router, (topology.dns["primary"],)
+            return Scope(network=topology.network, server=router, pool=pool, router=router, dns=dns, lease_s=LEASE_S)
+
+        elsewhere = Scope(
+            network=topology.rogue_network,
+            server=rogue,
+            pool=(first, last),
+            router=gateway,
+            dns=(resolver,),
+            lease_s=LEASE_S,
+        )
+        return DhcpServer(
+            at_home(topology.pool),
+            renumbered=at_home(topology.renumbered_pool),
+            rogue=elsewhere,
+            **self._common("dhcp"),
+        )
+
+    def _in_the_way(self) -> list[tuple[Service, str, str]]:
+        """What a site may have between chargers and internet; idle until a fault sends something there."""
+        certs, topology = self._parts.certs, self._parts.topology
+        own_name, inspected = (server_context(*certs.bad(kind)) for kind in ("wrong_host", "intercepted"))
+        portal = Portal(address=topology.portal, context=own_name, **self._common("portal"))
+        proxy = Proxy(context=inspected, **self._common("proxy"))
+        return [(portal, "portal", topology.portal), (proxy, "proxy", topology.proxy)]
 
     def _endpoint(self) -> Endpoint:
         parts, hub_host = self._parts, self._parts.profile.network.hub_host
@@ -198,22 +232,31 @@ class Cloud:
         certs, network = self._parts.certs, self._parts.profile.network
         return FirmwareServer(
             **self._common("firmware"),
-            context=server_context(*certs.server(network.devices_host)),
+            contexts=https_contexts_of(certs, network.api_host),
             signers={"firmware": certs.firmware_signer(), "foreign": certs.foreign_signer()},
             check=self._check_key,
             download_host=network.devices_host,
         )
 
-    def _other_https(self) -> dict[str, "HttpsServer | FirmwareServer"]:
-        """The firmware server is all hosts: one on its own machine, the others share its application."""
-        network = self._parts.profile.network
-        others = {
-            name: HttpsServer(
-                self.firmware.app, server_context(*self._parts.certs.server(name)), failed=self.firmware.tls_failed
-            )
-            for name in (network.api_host, network.old_api_host)
-        }
-        return {network.devices_host: self.firmware, **others}
+    def _bundle(self) -> BundleServer:
+        """The vendor's own host: trust bundles, and the images that the API points at."""
+        certs, network = self._parts.certs, self._parts.profile.network
+        old, new = certs.root_pem(Root.OLD), certs.root_pem(Root.NEW)
+        return BundleServer(
+            **self._common("bundle"),
+            contexts=https_contexts_of(certs, network.devices_host),
+            roots={"old": old, "new": new, "both": old + new},
+            signer=certs.bundle_signer(),
+            foreign_signer=certs.foreign_signer(),
+            beside=self.firmware.routes(),
+        )
+
+    def _https_hosts(self) -> Mapping[str, HttpsServer | HttpsService]:
+        """Who serves each HTTPS host: the API has two names."""
+        network, firmware = self._parts.profile.network, self.firmware
+        contexts = https_contexts_of(self._parts.certs, network.old_api_host)
+        old_api = HttpsServer(firmware.app, lambda: contexts(firmware.bad_certificate()), failed=firmware.tls_failed)
+        return {network.api_host: firmware, network.devices_host: self.bundle, network.old_api_host: old_api}
 
     def _check_key(self, serial: str, key: bytes) -> bool:
         device = self.registry.get(serial)

@@ -1,11 +1,13 @@
-"""TLS contexts of the hub, good and bad, from a certificates directory."""
+"""TLS contexts of the servers, good and bad, from a certificates directory."""
 
 import ssl
 from functools import cache
+from pathlib import Path
 
-from certs.layout import CertsDir
+from certs.layout import CertsDir, Root
 from cloud_stub.endpoint import ContextFor
 from cloud_stub.endpoint_faults import BadCertificateKind, TlsVersionName
+from cloud_stub.https import ContextOf
 from emulator.net.tls import server_context
 
 _VERSIONS = {
@@ -16,12 +18,34 @@ _VERSIONS = {
 
 
 def contexts_of(certs: CertsDir, host: str) -> ContextFor:
-    """The contexts of the server `host`; each is made once, when it is first needed."""
+    """The contexts of the hub's endpoint `host`; each is made once, when it is first needed."""
 
     @cache
     def context(bad: BadCertificateKind | None, version: TlsVersionName) -> ssl.SSLContext:
-        chain, key = certs.server(host) if bad is None else certs.bad(bad)
+        chain, key = _chain_and_key(certs, host, bad)
         only = _VERSIONS[version]
         return server_context(chain, key, versions=(only, only))
 
     return context
+
+
+def https_contexts_of(certs: CertsDir, host: str) -> ContextOf:
+    """The contexts of the HTTPS server `host`; each is made once, when it is first needed."""
+
+    @cache
+    def context(bad: str | None) -> ssl.SSLContext:
+        return server_context(*_chain_and_key(certs, host, bad))
+
+    return context
+
+
+def _chain_and_key(certs: CertsDir, host: str, bad: str | None) -> tuple[Path, Path]:
+    match bad:
+        case None:
+            return certs.server(host)
+        case "new_root":
+            return certs.server(host, Root.NEW)
+        case "public_root":
+            return certs.server(host, Root.OLD)
+        case _:
+            return certs.bad(bad)

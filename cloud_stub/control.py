@@ -1,7 +1,8 @@
-"""The control API: production, devices, methods, twins, history, faults and firmware of a running stub cloud, as JSON.
+"""The control API of a running stub cloud: production, devices, methods, twins, history, faults and what it offers.
 
-It is for tests and people on the same machine, has no login, and is no part of the vendor's cloud. Errors are
-``{"error": "one line"}`` with 400 for bad input, 404 for what does not exist, 503 when a device does not answer.
+It speaks JSON. It is for tests and people on the same machine, has no login, and is no part of the vendor's cloud.
+Errors are ``{"error": "one line"}`` with 400 for bad input, 404 for what does not exist, 503 when a device does not
+answer.
 """
 
 import itertools
@@ -81,6 +82,12 @@ class FirmwareOffer(_Body):
     signer: str = "firmware"
 
 
+class BundleContents(_Body):
+    """Body of POST /bundle."""
+
+    roots: str = Field(min_length=1, max_length=64)
+
+
 @dataclass(frozen=True, slots=True)
 class _Injected:
     fault: Mapping[str, Any]
@@ -91,7 +98,8 @@ class _Injected:
 class Control:
     """What the API gives access to.
 
-    `services` are all services of each name, `inject` routes a fault to its owner, `offer` takes (version, signer).
+    `services` are all services of each name, `inject` routes a fault to its owner, `offer` takes (version, signer),
+    `publish` takes the roots of the next trust bundle and returns its version.
     `pages` are further read-only JSON pages by path, such as ``/ready``.
     """
 
@@ -102,6 +110,7 @@ class Control:
     invoke: Invoke
     inject: Inject
     offer: Callable[[str, str], None]
+    publish: Callable[[str], int]
     pages: Mapping[str, Page] = field(default_factory=dict)
     _faults: dict[int, _Injected] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -119,6 +128,7 @@ class Control:
             Route("/faults", self._inject, methods=["POST"]),
             Route("/faults/{number:int}", self._heal, methods=["DELETE"]),
             Route("/firmware", self._offer, methods=["POST"]),
+            Route("/bundle", self._publish, methods=["POST"]),
             *(Route(path, _page(page), methods=["GET"]) for path, page in self.pages.items()),
         ]
         handlers: dict[Any, Any] = {
@@ -220,6 +230,10 @@ class Control:
         offer = await _read(request, FirmwareOffer)
         self.offer(offer.version, offer.signer)
         return JSONResponse({"version": offer.version, "signer": offer.signer})
+
+    async def _publish(self, request: Request) -> JSONResponse:
+        contents = await _read(request, BundleContents)
+        return JSONResponse({"version": self.publish(contents.roots), "roots": contents.roots}, status_code=201)
 
     def _active_faults(self) -> dict[int, _Injected]:
         """The faults that were injected here, after forgetting those that are over."""

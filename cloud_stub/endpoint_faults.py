@@ -7,7 +7,8 @@ from pydantic import Field
 
 from emulator.faults import Fault
 
-BadCertificateKind = Literal["expired", "not_yet_valid", "wrong_host", "unknown_root", "intercepted"]
+BadCertificateKind = Literal["expired", "not_yet_valid", "wrong_host", "unknown_root", "intercepted", "new_root"]
+"""What is wrong with a certificate; `new_root`: nothing, but it is under the root that the host has moved to."""
 TlsVersionName = Literal["1.1", "1.2", "1.3"]
 
 

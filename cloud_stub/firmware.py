@@ -4,7 +4,6 @@ The exchange follows the open Go firmware where that shows it; the container is 
 """
 
 import re
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,12 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_stub.https import HttpsServer
-from cloud_stub.service import Service
+from cloud_stub.endpoint_faults import BadCertificateKind
+from cloud_stub.https import ContextOf, HttpsService, sender_of
 from emulator.clock import Utc
-from emulator.errors import NetError, UsageError
+from emulator.errors import UsageError
 from emulator.faults import Fault
-from emulator.net.api import Address, Host, Stream
 from emulator.wire.firmware import (
     MANIFEST_SUFFIX,
     SIGNATURE_SUFFIX,
@@ -51,6 +49,14 @@ CheckKey = Callable[[str, bytes], bool]
 """Whether this serial's key is the one given; compares in constant time."""
 
 _RANGE = re.compile(r"bytes=(\d{0,12})-(\d{0,12})", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadCertificate(Fault):
+    """New connections to the API hosts, which say where the image is, see another certificate."""
+
+    kind: ClassVar[str] = "firmware.certificate"
+    bad: BadCertificateKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +128,12 @@ class _Offer:
     signer: str
 
 
-class FirmwareServer(Service):
-    """Serves `app` on port 443 of its host. Other `HttpsServer`s may serve the same `app` under further names."""
+class FirmwareServer(HttpsService):
+    """Says where the image is, and hands it out; `routes` are for hosts that serve more than this."""
 
     name: ClassVar[str] = "firmware"
-    FAULTS: ClassVar[tuple[type[Fault], ...]] = (WrongSigner, Unsigned, Altered, Truncated, Unavailable)
+    FAULTS: ClassVar[tuple[type[Fault], ...]] = (BadCertificate, WrongSigner, Unsigned, Altered, Truncated, Unavailable)
+    BEFORE_LOGIN: ClassVar[tuple[type[Fault], ...]] = (BadCertificate,)
 
     def __init__(
         self,
@@ -134,19 +141,21 @@ class FirmwareServer(Service):
         rng: Random,
         utc: Utc,
         now: Callable[[], float],
-        context: ssl.SSLContext,
+        contexts: ContextOf,
         signers: Mapping[str, EllipticCurvePrivateKey],
         check: CheckKey,
         download_host: str,
     ) -> None:
         """`signers` by name: ``firmware`` is the one that chargers trust, ``foreign`` the one they do not."""
-        super().__init__(rng=rng, utc=utc, now=now)
+        super().__init__(rng=rng, utc=utc, now=now, contexts=contexts, app=Starlette(routes=self.routes()))
         self._signers = dict(signers)
         self._check = check
         self._download_host = download_host
         self._offer: _Offer | None = None
-        self.app = Starlette(routes=self.routes())
-        self._server = HttpsServer(self.app, context, failed=self.tls_failed)
+
+    def bad_certificate(self) -> str | None:
+        fault = self.faults.strikes(BadCertificate)
+        return fault.bad if fault else None
 
     def routes(self) -> list[Route]:
         """What is served, for applications that serve more than this."""
@@ -173,16 +182,6 @@ class FirmwareServer(Service):
         """Hand out an image of one's own making."""
         self._offer = _Offer(package, signer)
 
-    async def start(self, host: Host) -> None:
-        await self._server.start(host)
-
-    async def stop(self) -> None:
-        await self._server.stop()
-
-    def tls_failed(self, stream: Stream, error: NetError) -> None:
-        """Put a TLS handshake that came to nothing into the history."""
-        self.record(stream.peer, "TLS", str(error), reason=error.reason.value)
-
     def _recorded(self, answer: Answer) -> Answer:
         """The same endpoint, with every request and its reply in the history."""
 
@@ -195,10 +194,11 @@ class FirmwareServer(Service):
                 reply = Response(refusal.detail, refusal.status_code, refusal.headers)
             except ClientDisconnect:
                 reply = Response(status_code=400)  # nobody is there to read it
-            sender = Address(request.client.host, request.client.port) if request.client else Address("", 0)
             what = f"{reply.status_code} {len(reply.body)} bytes"
             asked = request.headers.get("range", "")
-            self.record(sender, f"{request.method} {request.url.path}", what, serial=_serial(request), range=asked)
+            self.record(
+                sender_of(request), f"{request.method} {request.url.path}", what, serial=_serial(request), range=asked
+            )
             return reply
 
         return endpoint

@@ -7,13 +7,19 @@ same run gives the same bytes.
 import asyncio
 import ssl
 from collections.abc import Callable
+from random import Random
+from typing import ClassVar
 
+from starlette.requests import Request
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from emulator.errors import NetError
+from cloud_stub.service import Service
+from emulator.clock import Utc
+from emulator.errors import NetError, UsageError
+from emulator.faults import Fault, Injected
 from emulator.net.api import Address, Closer, Host, Stream
 from emulator.net.tls import TlsStream, tls_accept
 
@@ -26,14 +32,27 @@ STOP_LIMIT_S = 1.0
 
 HandshakeFailed = Callable[[Stream, NetError], None]
 
+ContextOf = Callable[[str | None], ssl.SSLContext]
+"""Gives a server's TLS context with the good certificate (None) or a bad one, by the name that faults call it."""
+
 
 class HttpsServer:
-    """One listening port. `failed` hears of each TLS handshake that came to nothing."""
+    """One listening port. `failed` hears of each TLS handshake that came to nothing.
+
+    `context` is asked for each connection if it is a function.
+    """
 
     def __init__(
-        self, app: ASGIApp, context: ssl.SSLContext, *, port: int = HTTPS_PORT, failed: HandshakeFailed | None = None
+        self,
+        app: ASGIApp,
+        context: ssl.SSLContext | Callable[[], ssl.SSLContext],
+        *,
+        port: int = HTTPS_PORT,
+        failed: HandshakeFailed | None = None,
     ) -> None:
-        self._context = context
+        self._context: Callable[[], ssl.SSLContext] = (
+            (lambda: context) if isinstance(context, ssl.SSLContext) else context
+        )
         self._port = port
         self._failed = failed
         self._config = Config(
@@ -88,7 +107,7 @@ class HttpsServer:
             if self._failed is not None:
                 self._failed(stream, error)
 
-        tls_accept(stream, self._context, ready, failed, timeout_s=HANDSHAKE_LIMIT_S)
+        tls_accept(stream, self._context(), ready, failed, timeout_s=HANDSHAKE_LIMIT_S)
 
     def _serve(self, tls: TlsStream) -> None:
         protocol = H11Protocol(self._config, self._state, {}, _loop=asyncio.get_running_loop())
@@ -96,6 +115,43 @@ class HttpsServer:
         self._connections.add(connection)
         protocol.connection_made(connection)
         tls.attach(connection)
+
+
+class HttpsService(Service):
+    """A service over HTTPS on port 443 of its host. Other `HttpsServer`s may serve its `app` under further names."""
+
+    BEFORE_LOGIN: ClassVar[tuple[type[Fault], ...]] = ()
+    """The faults that strike before a charger has said who it is."""
+
+    def __init__(self, *, rng: Random, utc: Utc, now: Callable[[], float], contexts: ContextOf, app: ASGIApp) -> None:
+        super().__init__(rng=rng, utc=utc, now=now)
+        self.app = app
+        self._server = HttpsServer(app, lambda: contexts(self.bad_certificate()), failed=self.tls_failed)
+
+    def bad_certificate(self) -> str | None:
+        """What is wrong with the certificate that the next connection sees; None: nothing."""
+        return None
+
+    def inject(self, fault: Fault) -> Injected:
+        """Make a fault active. UsageError for one that strikes before the charger is known and yet names a charger."""
+        if isinstance(fault, self.BEFORE_LOGIN) and fault.who != "*":
+            raise UsageError(f"who: {fault.kind} strikes before a charger has said who it is, so only all can be meant")
+        return super().inject(fault)
+
+    async def start(self, host: Host) -> None:
+        await self._server.start(host)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    def tls_failed(self, stream: Stream, error: NetError) -> None:
+        """Put a TLS handshake that came to nothing into the history."""
+        self.record(stream.peer, "TLS", str(error), reason=error.reason.value)
+
+
+def sender_of(request: Request) -> Address:
+    """Who sent a request; an empty address when the server does not know."""
+    return Address(request.client.host, request.client.port) if request.client else Address("", 0)
 
 
 class _Connection(asyncio.Transport):

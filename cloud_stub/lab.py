@@ -9,11 +9,13 @@ from typing import Any
 
 import uvloop
 
+from certs.layout import Root
 from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, backbone
 from cloud_stub.bus import Bus, LocalBus
 from cloud_stub.cloud import Cloud, CloudParts
 from cloud_stub.topology import Topology
+from emulator.boot.roots import BUNDLE_KEY
 from emulator.clock import Rtc, SimLoop, Utc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
@@ -21,7 +23,10 @@ from emulator.faults import Undo
 from emulator.flash import MemoryFlash
 from emulator.local import FACTORY
 from emulator.net.api import Closer, Host
+from emulator.net.detour import Appliances
 from emulator.net.loopback import LoopbackHost, claim_plan
+from emulator.net.meter import DataMeter, ports_of
+from emulator.net.metered import MeteredHost
 from emulator.net.place import Place
 from emulator.net.sim import SimNet
 from emulator.net.surroundings import FAMILIES, Surroundings
@@ -46,6 +51,9 @@ class OneProcessWorld:
     def __init__(self, options: WorldOptions) -> None:
         self._options = options
         self._certs = ensure(options.certs_dir or default_dir())
+        self._built_in_roots = self._certs.root_pem(Root.OLD)
+        self._vendor_root = self._certs.root_pem(Root.VENDOR)
+        self._bundle_key = self._certs.bundle_public_pem()
         self._profile = load_profile()
         self._cloud: Cloud | None = None
 
@@ -53,8 +61,8 @@ class OneProcessWorld:
         """Build the network and start every service."""
         topology, bus = await self._build()
         now = asyncio.get_running_loop().time
-        names = {name: addresses[0] for name, addresses in topology.zone(self._profile.network).items()}
-        self._surroundings = Surroundings(self._options.setup, self._rng, now, names)
+        zone, appliances = topology.zone(self._profile.network), Appliances(topology.portal, topology.proxy)
+        self._surroundings = Surroundings(self._options.setup, self._rng, now, zone, appliances)
         parts = CloudParts(
             certs=self._certs,
             profile=self._profile,
@@ -81,6 +89,13 @@ class OneProcessWorld:
             raise UsageError(f"world {self.name}: not started")
         return self._cloud
 
+    @property
+    def surroundings(self) -> Surroundings:
+        """The site around the chargers. UsageError before `start`."""
+        if self._cloud is None:
+            raise UsageError(f"world {self.name}: not started")
+        return self._surroundings
+
     def produce(
         self,
         serial: str,
@@ -93,15 +108,26 @@ class OneProcessWorld:
         profile = self._profile.with_changes(dict(changes or {}), where=serial)
         settings = FACTORY.with_changes(dict(local or {}), where=f"{serial}: local")
         spot = Place().with_changes(dict(place or {}), where=f"{serial}: place")
-        host = self._surroundings.around(self._charger_host(serial), serial, spot)
+        around = self._surroundings.around(self._charger_host(serial), serial, spot)
+        host = MeteredHost(around, meter := DataMeter(), ports_of(profile.network))
         device = self.cloud.registry.produce(serial)
         spec = Spec(
-            serial, device.primary_key, profile, self._certs.roots_pem(), self._certs.firmware_public_pem(), settings
+            serial,
+            device.primary_key,
+            profile,
+            self._built_in_roots,
+            self._certs.firmware_public_pem(),
+            settings,
+            vendor_root_pem=self._vendor_root,
+            bundle_key_pem=self._bundle_key,
         )
         now = asyncio.get_running_loop().time
-        rtc = Rtc(now, built_at=profile.firmware.built_at)
+        drift_ppm = profile.clock.drift_ppm(self._rng(f"{serial}/clock"))
+        rtc = Rtc(now, built_at=profile.firmware.built_at, drift_ppm=drift_ppm)
         trace = Trace(serial, self._options.sinks, now, lambda: rtc.now() if rtc.trusted else None)
-        return spec, Env(host, rtc, MemoryFlash(), trace, str(self._options.seed))
+        flash = MemoryFlash()
+        flash.put(BUNDLE_KEY, self.cloud.bundle.newest.reply)
+        return spec, Env(host, rtc, flash, trace, str(self._options.seed), meter)
 
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:
         """Strike the site and the links here, everything else in the cloud."""
@@ -120,6 +146,10 @@ class OneProcessWorld:
     def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
         """What the firmware server hands out from now on."""
         self.cloud.offer_firmware(version, signer=signer)
+
+    def publish_bundle(self, roots: str) -> int:
+        """Make a trust bundle with these roots the newest."""
+        return self.cloud.publish_bundle(roots)
 
     async def _build(self) -> tuple[Topology, Bus]:
         """Make the network and the bus."""

@@ -22,7 +22,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from certs.layout import CertsDir
+from certs.layout import CertsDir, Root
 from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, BusChoice, backbone
 from cloud_stub.cloud import Cloud, CloudParts
@@ -114,10 +114,14 @@ def ready_line(running: _Running) -> dict[str, Any]:
         "mqtt": at(topology.hub, network.hub_port),
         "https": at(topology.https(network)[network.devices_host], network.https_port),
         "dns": at(topology.dns["primary"], network.dns_port),
-        "ntp": at(topology.ntp, network.ntp_port),
+        "ntp": at(topology.ntp["a"], network.ntp_port),
         "dhcp": at(topology.router, 67),
-        "ca": str(running.certs.root_path),
+        "ca": str(running.certs.roots_path),
+        "roots": str(running.certs.root_file(Root.OLD)),
+        "vendor_root": str(running.certs.root_file(Root.VENDOR)),
         "firmware_key": str(running.certs.firmware_public_path),
+        "bundle_key": str(running.certs.bundle_public_path),
+        "bundle": json.loads(running.cloud.bundle.newest.reply),
         "control": running.control_url,
         "service_connection_string": (
             f"HostName={network.hub_host};SharedAccessKeyName={POLICY};SharedAccessKey={running.policy_key}"
@@ -178,6 +182,7 @@ async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None
         invoke=cloud.methods.invoke,
         inject=partial(cloud.inject, where="fault"),
         offer=offer,
+        publish=cloud.publish_bundle,
         pages={"/ready": lambda: ready_line(running), "/clients": lambda: clients(cloud)},
     ).app()
     server = _Server(app)
@@ -290,12 +295,15 @@ def _policy_key(secret: bytes) -> str:
     return b64encode(hmac.digest(secret, f"policy/{POLICY}".encode(), "sha256")).decode()
 
 
+_NOT_FOR_PEOPLE = frozenset({"ready", "service_connection_string", "loopback", "bundle"})
+
+
 def print_ready(line: dict[str, Any], *, as_json: bool) -> None:
     """One JSON line, or the same for people, without the secret."""
     if as_json:
         print(json.dumps(line), flush=True)
         return
-    shown = {key: value for key, value in line.items() if key not in ("ready", "service_connection_string", "loopback")}
+    shown = {key: value for key, value in line.items() if key not in _NOT_FOR_PEOPLE}
     for key, value in shown.items():
         text = f"{value['host']}:{value['port']}" if isinstance(value, dict) else value
         print(f"{key:>13}  {text}")

@@ -19,8 +19,10 @@ from emulator.scenario import (
     Plain,
     PlugIn,
     PowerOn,
+    PublishBundle,
     Reboot,
     Scenario,
+    SetLocal,
     Step,
     Unplug,
 )
@@ -35,6 +37,10 @@ POWER_OFF_S = 1.0
 """How long a reboot keeps the charger without power."""
 
 
+SECRET = frozenset({300})
+"""Commands whose payload may hold a secret of the site (M19): it is not traced."""
+
+
 class Playable(Protocol):
     """What a scenario does to a charger: `emulator.device.charger.Charger` has all of it."""
 
@@ -45,6 +51,8 @@ class Playable(Protocol):
     def unplug(self) -> None: ...
 
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo: ...
+
+    def configure_local(self, changes: Mapping[str, Any], *, where: str) -> object: ...
 
     def snapshot(self) -> Readings: ...
 
@@ -130,6 +138,12 @@ class Script:
             case OfferFirmware():
                 self._trace.emit("scenario.offer_firmware", version=step.version, signer=step.signer)
                 self._world.offer_firmware(step.version, signer=step.signer)
+            case PublishBundle():
+                version = self._world.publish_bundle(step.roots)
+                self._trace.emit("scenario.publish_bundle", roots=step.roots, version=version)
+            case SetLocal():
+                self._trace.emit("scenario.local", set=sorted(step.set))
+                self._charger.configure_local(step.set, where=f"{self._scenario.name}: step.{number}.set")
 
     def _inject(self, fault: Mapping[str, Any], where: str) -> Undo:
         if str(fault.get("kind")).startswith("device."):
@@ -138,7 +152,7 @@ class Script:
 
     async def _command(self, step: Command, number: int) -> None:
         self.waits_for = f"step {number} (command {step.id}) was not answered"
-        self._trace.emit("scenario.command", id=step.id, payload=step.payload)
+        self._trace.emit("scenario.command", id=step.id, payload=None if step.id in SECRET else step.payload)
         try:
             status, _ = await self._world.command(self._scenario.charger.serial, step.id, step.payload)
         except UsageError:

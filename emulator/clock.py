@@ -103,23 +103,32 @@ def system_utc() -> datetime:
 
 
 class Rtc:
-    """The charger's wall clock. It counts from the firmware's build time until somebody sets it.
+    """The charger's wall clock, on a battery of its own. It counts from the firmware's build time until it is set.
 
-    `drift_ppm` is how many microseconds it gains per true second.
+    `drift_ppm` is how many microseconds it gains per true second. It outlives reboots and power cuts; `source` says who
+    it is believed for: ``build`` nobody, ``ntp`` (or whoever has `set` it) in this life, ``rtc`` the battery.
     """
 
     def __init__(self, monotonic: Callable[[], float], *, built_at: datetime, drift_ppm: float = 0.0) -> None:
         self._monotonic = monotonic
         self._built_at = built_at
-        self.drift_ppm = drift_ppm
+        self._drift_ppm = drift_ppm
         self.source = "build"
         self.trusted = False
+        self.battery_flat = False
+        """A power cut loses the clock."""
+        self._stopped = False
         self._base = built_at
         self._since = monotonic()
 
+    @property
+    def drift_ppm(self) -> float:
+        """How fast it runs ahead now."""
+        return self._drift_ppm
+
     def now(self) -> datetime:
         """What the clock shows, UTC."""
-        elapsed_s = (self._monotonic() - self._since) * (1 + self.drift_ppm * 1e-6)
+        elapsed_s = (self._monotonic() - self._since) * (1 + self._drift_ppm * 1e-6)
         return self._base + timedelta(seconds=elapsed_s)
 
     def set(self, utc: datetime, *, source: str) -> None:
@@ -132,7 +141,24 @@ class Rtc:
         self._base = self.now() + timedelta(seconds=by_s)
         self._since = self._monotonic()
 
+    def hasten(self, by_ppm: float) -> None:
+        """Let the clock run faster from now on, slower if negative (a fault: heat, a bad quartz)."""
+        self.jump(0.0)
+        self._drift_ppm += by_ppm
+
     def lose(self) -> None:
-        """Flat battery: back to the build time, untrusted."""
+        """Back to the build time, untrusted."""
         self._base, self._since = self._built_at, self._monotonic()
         self.source, self.trusted = "build", False
+
+    def power_cut(self) -> None:
+        """The mains are gone: without a battery the clock stops."""
+        self._stopped = self._stopped or self.battery_flat
+
+    def power_on(self) -> None:
+        """A life begins, after a power cut or a reboot: a clock that has stopped is lost, another one was kept."""
+        if self._stopped:
+            self._stopped = False
+            self.lose()
+        elif self.trusted:
+            self.source = "rtc"

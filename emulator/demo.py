@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from emulator.net.meter import Usage
 from emulator.player import Audience, play
 from emulator.scenario import load_scenario
 from emulator.verdict import Verdict, facts
@@ -24,11 +25,13 @@ def demo_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     stages: list[dict[str, Any]] = []
     resolver: list[str | None] = []
     messages = {"up": 0, "down": 0}
+    data = Usage()
     for verdict in verdicts:
         story = verdict.story
         stages += [{**row.as_json(), "boot": row.boot + len(resolver)} for row in story.rows]
         resolver += story.resolver
         messages = {way: messages[way] + count for way, count in story.messages.items()}
+        data = data.plus(story.data)
     first = verdicts[0]
     return {
         "ok": all(verdict.ok for verdict in verdicts),
@@ -36,6 +39,7 @@ def demo_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         **facts(first.story),
         "resolver": resolver,
         "messages": messages,
+        "data": data.as_json(),
         "scenarios": [
             {"name": v.scenario.name, "ok": v.ok, "failures": list(v.failures), "crash": v.crash, "digest": v.digest}
             for v in verdicts

@@ -7,6 +7,7 @@ from emulator.clock import Rtc
 from emulator.flash import Flash
 from emulator.local import FACTORY, Local
 from emulator.net.api import Host
+from emulator.net.meter import DataMeter
 from emulator.profile import Profile
 from emulator.trace import Trace
 
@@ -20,11 +21,15 @@ class Spec:
     """The 32 random bytes made at production; base64 of them is the hub's device key."""
     profile: Profile
     roots_pem: str = field(repr=False)
-    """Certificates that it trusts for hub and HTTPS servers."""
+    """Certificates that it trusts for hub and API while it has no trust bundle."""
     firmware_key_pem: str = field(repr=False)
     """Public key that firmware manifests must be signed with."""
     local: Local = FACTORY
     """What the installer has set (M18); flash may hold something newer."""
+    vendor_root_pem: str = field(repr=False, kw_only=True)
+    """The vendor's own root: the bundle server must be under it, the firmware server may be (zaptec.md section 5)."""
+    bundle_key_pem: str = field(repr=False, kw_only=True)
+    """Public key that trust bundles must be signed with."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Env:
     flash: Flash
     trace: Trace
     seed: str
+    meter: DataMeter = field(default_factory=DataMeter)
+    """What goes over the link, if the host is a `net.metered.MeteredHost` with this meter."""
 
     def rng(self, purpose: str) -> Random:
         """A random source of its own for each purpose, so that one more draw here moves nothing there."""

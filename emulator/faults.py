@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from random import Random
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -39,6 +40,18 @@ F = TypeVar("F", bound=Fault)
 
 
 @dataclass(frozen=True, slots=True)
+class Active:
+    """A fault that is active, and since when."""
+
+    fault: Fault
+    number: int
+    """Faults of one owner are numbered as they are injected, from 0."""
+    since: float
+    until: float
+    """When its time is over (monotonic seconds); infinite without ``for_s``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Injected:
     """A fault at its owner. Calling it takes the fault back, and may be done twice: it is an `Undo`."""
 
@@ -62,19 +75,23 @@ class FaultSet:
     def __init__(self, rng: Random, now: Callable[[], float]) -> None:
         self._rng = rng
         self._now = now
-        self._active: dict[int, tuple[Fault, float]] = {}
+        self._active: dict[int, Active] = {}
         self._strikes: dict[int, int] = {}
-        self._next = 0
+        self.injected = 0
+        """How many faults there ever were: the number of the next."""
+        self.changes = 0
+        """Grows with every fault that comes or goes; one whose time is over may be noticed later."""
 
     def inject(self, fault: Fault) -> Injected:
         """Make a fault active. UsageError: `LIMIT` are active already."""
         self._forget_expired()
         if len(self._active) >= self.LIMIT:
             raise UsageError(f"fault {fault.kind}: more than {self.LIMIT} faults are active at once")
-        key, self._next = self._next, self._next + 1
-        end = float("inf") if fault.for_s is None else self._now() + fault.for_s
-        self._active[key] = (fault, end)
-        return Injected(self, key)
+        number, now = self.injected, self._now()
+        self._active[number] = Active(fault, number, now, inf if fault.for_s is None else now + fault.for_s)
+        self.injected += 1
+        self.changes += 1
+        return Injected(self, number)
 
     def nothing(self) -> Injected:
         """What `inject` would return for a fault that is none of this owner's: over from the start."""
@@ -84,6 +101,7 @@ class FaultSet:
         """Heal everything."""
         self._active.clear()
         self._strikes.clear()
+        self.changes += 1
 
     def strikes(self, cls: type[F], who: str = "*", when: Callable[[F], bool] = lambda fault: True) -> F | None:
         """The first active fault of this class that hits `who` now; its count and probability are applied.
@@ -93,34 +111,40 @@ class FaultSet:
         if not self._active:
             return None
         self._forget_expired()
-        for key, (fault, _) in list(self._active.items()):
+        for key, fault in [(key, each.fault) for key, each in self._active.items()]:
             if isinstance(fault, cls) and fault.who in ("*", who) and when(fault) and self._hit(key, fault):
                 return fault
         return None
 
     def active(self) -> list[Fault]:
         """What is wrong right now."""
-        return [fault for fault, end in self._active.values() if self._now() < end]
+        now = self._now()
+        return [each.fault for each in self._active.values() if now < each.until]
 
     def about(self, who: str) -> list[Fault]:
         """What is wrong right now for `who`: faults that last, not those that strike request by request."""
+        return [each.fault for each in self.lasting(who)]
+
+    def lasting(self, who: str) -> list[Active]:
+        """As `about`, with since when and until when; in the order of injection."""
         if not self._active:
             return []
         now = self._now()
-        return [fault for fault, end in self._active.values() if now < end and fault.who in ("*", who)]
+        return [each for each in self._active.values() if now < each.until and each.fault.who in ("*", who)]
 
     def holds(self, key: int) -> bool:
         """Whether the fault that was injected under this key is active."""
-        return key in self._active and self._now() < self._active[key][1]
+        return key in self._active and self._now() < self._active[key].until
 
     def heal(self, key: int) -> None:
         """Take back the fault that was injected under this key; nothing happens if it is gone."""
-        self._active.pop(key, None)
+        if self._active.pop(key, None) is not None:
+            self.changes += 1
         self._strikes.pop(key, None)
 
     def _forget_expired(self) -> None:
         now = self._now()
-        for key in [key for key, (_, end) in self._active.items() if now >= end]:
+        for key in [key for key, each in self._active.items() if now >= each.until]:
             self.heal(key)
 
     def _hit(self, key: int, fault: Fault) -> bool:

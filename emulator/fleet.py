@@ -110,6 +110,7 @@ def _report(
         "stages": total.latencies(),
         "failures": dict(Counter(total.failures)),
         "messages": {"up": total.messages_up, "down": total.messages_down},
+        "data_bytes": {"up": total.bytes_up, "down": total.bytes_down},
         "source_addresses": clients["source_addresses"],
         "kib_per_charger": total.kib_per_charger,
         "cpu_s": {"chargers": round(total.cpu_s, 3), "cloud": clients["cpu_s"]},

@@ -16,8 +16,9 @@ import uvloop
 from emulator.device.charger import Charger
 from emulator.memory import resident_kib
 from emulator.net.loopback import LoopbackPlan
+from emulator.net.meter import Usage
 from emulator.profile import load_profile
-from emulator.remote import Produced, RemoteCloud, loopback_env
+from emulator.remote import Anchors, Produced, RemoteCloud, loopback_env
 from emulator.trace import TraceEvent
 
 ALL_ONLINE_TIMEOUT_S = 600.0
@@ -41,15 +42,15 @@ class Job:
         """As it travels over the worker's stdin. Holds keys: never print it."""
         return {
             "devices": [[made.serial, b64encode(made.key).decode()] for made in self.devices],
-            "cloud": [self.cloud.control, self.cloud.plan.to_json(), self.cloud.roots_pem, self.cloud.firmware_key_pem],
+            "cloud": [self.cloud.control, self.cloud.plan.to_json(), self.cloud.anchors.to_json()],
             "numbers": [self.duration_s, self.ramp_per_s, self.boots_at_once, self.seed, self.profile],
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Job":
         """The inverse of `to_json`."""
-        control, plan, roots, key = data["cloud"]
-        cloud = RemoteCloud(control, LoopbackPlan.from_json(plan), roots, key)
+        control, plan, anchors = data["cloud"]
+        cloud = RemoteCloud(control, LoopbackPlan.from_json(plan), Anchors.from_json(anchors))
         devices = tuple(Produced(serial, b64decode(secret)) for serial, secret in data["devices"])
         return cls(devices, cloud, *data["numbers"])
 
@@ -65,6 +66,8 @@ class Tally:
     """From the first power-on to the last first boot."""
     messages_up: int = 0
     messages_down: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
     cpu_s: float = 0.0
     kib_per_charger: float = 0.0
     failures: dict[str, int] = field(default_factory=dict)
@@ -99,7 +102,7 @@ def merged(tallies: Iterable[Tally]) -> Tally:
             weights + tally.online, 1
         )
         weights += tally.online
-        for name in ("online", "boots", "messages_up", "messages_down", "cpu_s"):
+        for name in ("online", "boots", "messages_up", "messages_down", "bytes_up", "bytes_down", "cpu_s"):
             setattr(total, name, getattr(total, name) + getattr(tally, name))
         firsts = [t for t in (total.first_online_s, tally.first_online_s) if t is not None]
         total.first_online_s = min(firsts, default=None)
@@ -166,26 +169,33 @@ class _Counter:
             self._booting.discard(serial)
             self.room.release()
 
-    def finish(self) -> Tally:
-        """The counts so far."""
+    def finish(self, usages: Iterable[Usage]) -> Tally:
+        """The counts so far; `usages` are the data of each charger."""
         self.tally.online = len(self._online)
+        for usage in usages:
+            self.tally.bytes_up += usage.up_bytes
+            self.tally.bytes_down += usage.down_bytes
         return self.tally
 
 
 async def run_job(job: Job) -> Tally:
-    """Boot every charger of the job, keep them for its duration, end them, and return the counts."""
+    """Boot every charger of the job, keep them for its duration, pull their plugs, and return the counts.
+
+    No lease is given back: a thousand releases at once would be a load of their own, that nobody asked for.
+    """
     loop = asyncio.get_running_loop()
     counter = _Counter(len(job.devices), job.boots_at_once)
     profile = load_profile(job.profile)
     memory_kib, cpu_s = resident_kib(), time.process_time()
     async with asyncio.TaskGroup() as group:
-        tasks = []
+        tasks, meters = [], []
         for number, made in enumerate(job.devices):
             if job.ramp_per_s:
                 await asyncio.sleep(counter.began + number / job.ramp_per_s - time.perf_counter())
             await counter.admit(made.serial)
             spec = job.cloud.spec(made, profile)
-            env = loopback_env(job.cloud.plan, spec, (counter,), loop.time, seed=str(job.seed))
+            env = loopback_env(job.cloud.plan, spec, (counter,), loop.time, seed=str(job.seed), flash=job.cloud.flash())
+            meters.append(env.meter)
             tasks.append(group.create_task(Charger(spec, env).run(), name=made.serial))
         try:
             async with asyncio.timeout(ALL_ONLINE_TIMEOUT_S):
@@ -195,7 +205,7 @@ async def run_job(job: Job) -> Tally:
         counter.tally.kib_per_charger = round((resident_kib() - memory_kib) / max(len(tasks), 1), 1)
         counter.tally.cpu_s = time.process_time() - cpu_s
         await asyncio.sleep(counter.began + job.duration_s - time.perf_counter())
-        tally = counter.finish()
+        tally = counter.finish(meter.usage() for meter in meters)
         for task in tasks:
             task.cancel()
     return tally

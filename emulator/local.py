@@ -39,6 +39,11 @@ class Local(BaseModel):
     roaming: bool = True
     """LTE-M may roam."""
 
+    @property
+    def order(self) -> tuple[Mode, ...]:
+        """The links to try, each once."""
+        return tuple(dict.fromkeys((self.mode, *self.fallback)))
+
     def with_changes(self, changes: dict[str, Any], *, where: str = "local") -> "Local":
         """A copy with these keys replaced. UsageError names a wrong one, and never shows a value."""
         try:

@@ -42,7 +42,7 @@ def play(
     UsageError: there is no such world, or the scenario asks for what a step's owner does not know.
     """
     player = Player(scenario, Charger, seed=seed, audience=audience)
-    place = load_world(world, WorldOptions(seed, (player.see,), certs_dir))
+    place = load_world(world, WorldOptions(seed, (player.see,), certs_dir, scenario.setup))
     with asyncio.Runner(loop_factory=place.loop_factory) as runner:
         return runner.run(player.run(place))
 
@@ -101,7 +101,8 @@ class Player:
 
     async def _perform(self, world: World) -> ExceptionGroup[Exception] | None:
         """Let script and charger run until everything is decided; bugs that ended it are returned."""
-        spec, env = world.produce(self._scenario.charger.serial, self._scenario.charger.changes)
+        wanted = self._scenario.charger
+        spec, env = world.produce(wanted.serial, wanted.changes, local=wanted.local, place=wanted.place_changes)
         charger = self._make_charger(spec, env)
         trace = Trace(STAGE_HAND, (self.see,), asyncio.get_running_loop().time)
         try:

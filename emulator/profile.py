@@ -5,6 +5,7 @@ from functools import cache
 from importlib.resources import files
 from ipaddress import IPv4Address
 from pathlib import Path
+from random import Random
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -61,30 +62,70 @@ class Network(_Section):
 
 
 class Dhcp(_Section):
-    """RFC 2131 client."""
+    """RFC 2131 client. `remember`: after a reboot it asks for the address of before."""
 
     first_retransmit_s: Seconds
     max_retransmit_s: Seconds
     jitter_s: SecondsOrZero
     budget_s: Seconds
+    remember: bool
 
 
 class Dns(_Section):
-    """Resolver with fallbacks (manual row M8)."""
+    """Resolver with fallbacks (manual row M8).
+
+    `wording`: the fallbacks are asked in addition to DHCP's servers, whatever those say; or (Polish edition) instead of
+    them, when DHCP gives none or none answers in time.
+    """
 
     fallbacks: Annotated[tuple[IPv4, ...], Field(strict=False)]
+    wording: Literal["in_addition", "instead"]
     try_timeout_s: Seconds
     attempts: Positive
+    tcp_timeout_s: Seconds
+    tcp_max_bytes: Annotated[int, Field(ge=512, le=65535)]
     cache_max: Positive
+    ttl_max_s: SecondsOrZero
+    negative_ttl_max_s: SecondsOrZero
 
 
 class Ntp(_Section):
-    """Clock gate (manual row M9). `gate`: strict, or go on with an unset clock after the wait."""
+    """SNTP client and clock gate (manual row M9).
+
+    Each address of the pool name is asked `tries` times in one attempt. `gate`: strict, or go on with the clock as it
+    is after `wait_s` seconds. A clock that is right is set again every `resync_s`, any other every `retry_s`. A server
+    that wants to be asked less often gets a rest of `rate_pause_s` at first.
+    """
 
     try_timeout_s: Seconds
-    tries: Positive
+    tries: Annotated[int, Field(ge=1, le=100)]
     resync_s: Seconds
+    retry_s: Seconds
+    rate_pause_s: Seconds
+    wait_s: Seconds
     gate: Literal["strict", "wait-then-go-on"]
+
+
+class Clock(_Section):
+    """The real-time clock: each one gains or loses, at most `drift_ppm_max`."""
+
+    drift_ppm_max: Annotated[float, Field(ge=0, le=1000)]
+
+    def drift_ppm(self, rng: Random) -> float:
+        """How fast one charger's clock runs ahead."""
+        return rng.uniform(-self.drift_ppm_max, self.drift_ppm_max)
+
+
+class Trust(_Section):
+    """Trust bundle (zaptec.md section 5). `without_bundle`: go on with the built-in roots, or wait for a bundle."""
+
+    without_bundle: Literal["built_in", "wait"]
+    built_in_version: Positive
+    timeout_s: Seconds
+    first_retry_s: Seconds
+    lost_step_s: SecondsOrZero
+    invalid_step_s: SecondsOrZero
+    retry_cap_s: Seconds
 
 
 class Hub(_Section):
@@ -102,11 +143,26 @@ class Hub(_Section):
 
 
 class Backoff(_Section):
-    """Reconnect: first_s + min(n**2, cap) + jitter (zaptec.md section 13)."""
+    """Reconnect: first_s + min(n**2, cap) + jitter, and what is restarted after how many failures (section 13)."""
 
     first_s: Seconds
     cap_without_car_s: SecondsOrZero
     cap_with_car_s: SecondsOrZero
+    forced_at: Annotated[tuple[Positive, ...], Field(strict=False)]
+    ppp_failures: Positive
+    ppp_failures_step: Positive
+    ppp_failures_max: Positive
+    modem_timeouts: Positive
+    modem_timeouts_max: Positive
+
+
+class Watchdog(_Section):
+    """Reboot when the hub stays away (zaptec.md section 13)."""
+
+    link_seen_s: Seconds
+    link_never_s: Seconds
+    no_car_s: Seconds
+    not_charging_s: Seconds
 
 
 class Telemetry(_Section):
@@ -156,8 +212,11 @@ class Profile(_Section):
     dhcp: Dhcp
     dns: Dns
     ntp: Ntp
+    clock: Clock
+    trust: Trust
     hub: Hub
     backoff: Backoff
+    watchdog: Watchdog
     telemetry: Telemetry
     electrical: Electrical
     firmware: Firmware

@@ -1,5 +1,6 @@
 """A cloud that runs elsewhere on this machine (``python -m cloud_stub up``), reached through its control API."""
 
+import json
 from base64 import b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +9,14 @@ from typing import Any
 
 import httpx
 
+from emulator.boot.roots import BUNDLE_KEY
 from emulator.clock import Rtc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.flash import Flash, MemoryFlash
 from emulator.net.loopback import LoopbackHost, LoopbackPlan
+from emulator.net.meter import DataMeter, ports_of
+from emulator.net.metered import MeteredHost
 from emulator.profile import Profile
 from emulator.trace import Sink, Trace
 
@@ -28,13 +32,35 @@ class Produced:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchors:
+    """What all chargers of one production trust: PEM texts, and the newest trust bundle as the server would send it."""
+
+    roots_pem: str = field(repr=False)
+    firmware_key_pem: str = field(repr=False)
+    vendor_root_pem: str = field(repr=False)
+    bundle_key_pem: str = field(repr=False)
+    bundle: bytes = field(repr=False)
+    """One object for thousands of chargers."""
+
+    def to_json(self) -> list[str]:
+        """Plain texts."""
+        pems = (self.roots_pem, self.firmware_key_pem, self.vendor_root_pem, self.bundle_key_pem)
+        return [*pems, self.bundle.decode()]
+
+    @classmethod
+    def from_json(cls, data: list[str]) -> "Anchors":
+        """The inverse of `to_json`."""
+        roots, firmware_key, vendor_root, bundle_key, bundle = data
+        return cls(roots, firmware_key, vendor_root, bundle_key, bundle.encode())
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteCloud:
     """What a running cloud said of itself in its ready line."""
 
     control: str
     plan: LoopbackPlan
-    roots_pem: str = field(repr=False)
-    firmware_key_pem: str = field(repr=False)
+    anchors: Anchors
 
     @classmethod
     async def attach(cls, control: str) -> "RemoteCloud":
@@ -50,12 +76,22 @@ class RemoteCloud:
     def from_ready(cls, ready: dict[str, Any]) -> "RemoteCloud":
         """Build from the ready line of ``cloud_stub up --json``. UsageError: it is none, or lacks its files."""
         try:
-            control, loopback = ready["control"], ready["loopback"]
-            files = {name: Path(ready[name]) for name in ("ca", "firmware_key")}
+            control, loopback, bundle = ready["control"], ready["loopback"], ready["bundle"]
+            files = {name: Path(ready[name]) for name in ("roots", "firmware_key", "vendor_root", "bundle_key")}
         except (KeyError, TypeError) as error:
             raise UsageError(f"ready line: this is not a cloud of ours ({error!r})") from None
         pems = {name: _read_pem(name, path) for name, path in files.items()}
-        return cls(control, LoopbackPlan.from_json(loopback), pems["ca"], pems["firmware_key"])
+        return cls(
+            control,
+            LoopbackPlan.from_json(loopback),
+            Anchors(
+                pems["roots"],
+                pems["firmware_key"],
+                pems["vendor_root"],
+                pems["bundle_key"],
+                json.dumps(bundle).encode(),
+            ),
+        )
 
     async def produce(self, count: int, prefix: str = "ZPR") -> list[Produced]:
         """Make `count` chargers with serials ``{prefix}000001`` and on; made ones are handed out again."""
@@ -73,7 +109,23 @@ class RemoteCloud:
 
     def spec(self, made: Produced, profile: Profile) -> Spec:
         """The charger that production made."""
-        return Spec(made.serial, made.key, profile, self.roots_pem, self.firmware_key_pem)
+        trusted = self.anchors
+        return Spec(
+            made.serial,
+            made.key,
+            profile,
+            trusted.roots_pem,
+            trusted.firmware_key_pem,
+            vendor_root_pem=trusted.vendor_root_pem,
+            bundle_key_pem=trusted.bundle_key_pem,
+        )
+
+    def flash(self, flash: Flash | None = None) -> Flash:
+        """Flash as it leaves production, with the trust bundle; what `flash` has already, it keeps."""
+        flash = MemoryFlash() if flash is None else flash
+        if flash.get(BUNDLE_KEY) is None:
+            flash.put(BUNDLE_KEY, self.anchors.bundle)
+        return flash
 
 
 def _read_pem(name: str, path: Path) -> str:
@@ -109,15 +161,16 @@ async def _call(method: str, url: str, body: Any = None) -> Any:
     return answer
 
 
-def loopback_env(
-    plan: LoopbackPlan, spec: Spec, sinks: tuple[Sink, ...], now: Any, *, seed: str, flash: Flash | None = None
-) -> Env:
+def loopback_env(plan: LoopbackPlan, spec: Spec, sinks: tuple[Sink, ...], now: Any, *, seed: str, flash: Flash) -> Env:
     """The world of one charger on loopback; `now` is the loop's clock."""
     mac = mac_of(spec.serial)
-    rtc = Rtc(now, built_at=spec.profile.firmware.built_at)
+    drift_ppm = spec.profile.clock.drift_ppm(Random(f"{seed}/{spec.serial}/clock"))  # noqa: S311 - no secret
+    rtc = Rtc(now, built_at=spec.profile.firmware.built_at, drift_ppm=drift_ppm)
     trace = Trace(spec.serial, sinks, now, lambda: rtc.now() if rtc.trusted else None)
-    host = LoopbackHost(plan, spec.serial, link_address=mac)
-    return Env(host, rtc, flash if flash is not None else MemoryFlash(), trace, seed)
+    host = MeteredHost(
+        LoopbackHost(plan, spec.serial, link_address=mac), meter := DataMeter(), ports_of(spec.profile.network)
+    )
+    return Env(host, rtc, flash, trace, seed, meter)
 
 
 def mac_of(serial: str) -> str:

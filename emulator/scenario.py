@@ -12,6 +12,8 @@ from pydantic_core import ErrorDetails
 
 from emulator.boot.outcome import Why
 from emulator.errors import UsageError
+from emulator.local import FACTORY
+from emulator.net.place import Place, Setup
 from emulator.profile import load_profile
 
 STEPS_MAX = 200
@@ -104,7 +106,7 @@ class Command(_Step):
 
     do: Literal["command"]
     id: int
-    payload: JsonValue = None
+    payload: Annotated[JsonValue, Field(repr=False)] = None
     status: int = 200
     """The reply that is expected."""
 
@@ -117,8 +119,34 @@ class OfferFirmware(_Step):
     signer: Label = "firmware"
 
 
-Step = Inject | Heal | PowerOn | Reboot | PlugIn | Unplug | Command | OfferFirmware
-ACTS = ("inject", "heal", "power_on", "reboot", "plug_in", "unplug", "command", "offer_firmware")
+class PublishBundle(_Step):
+    """Publish a trust bundle with these public roots, one version up (zaptec.md section 5)."""
+
+    do: Literal["publish_bundle"]
+    roots: Literal["old", "new", "both"]
+
+
+class SetLocal(_Step):
+    """Let the installer change settings of the charger (M18)."""
+
+    do: Literal["local"]
+    set: Annotated[dict[str, JsonValue], Field(min_length=1, repr=False)]
+    """Keys of `emulator.local.Local`; secrets among them."""
+
+
+Step = Inject | Heal | PowerOn | Reboot | PlugIn | Unplug | Command | OfferFirmware | PublishBundle | SetLocal
+ACTS = (
+    "inject",
+    "heal",
+    "power_on",
+    "reboot",
+    "plug_in",
+    "unplug",
+    "command",
+    "offer_firmware",
+    "publish_bundle",
+    "local",
+)
 
 
 class StageWanted(_Table):
@@ -173,11 +201,20 @@ class ChargerSpec(_Table):
     serial: Annotated[str, Field(pattern=r"^[A-Z]{3}[0-9]{6}$")] = "ZPR000001"
     profile: dict[str, Any] = {}
     """Profile keys that differ from `pro`, dotted or as sub-tables."""
+    local: Annotated[dict[str, Any], Field(repr=False)] = {}
+    """What its installer has set (M18), as keys of `emulator.local.Local`; secrets among them."""
+    place: dict[str, Any] = {}
+    """What it finds where it hangs, as keys of `emulator.net.place.Place`, dotted or as sub-tables."""
 
     @property
     def changes(self) -> dict[str, Any]:
         """The profile changes with dotted keys."""
         return dict(_dotted(self.profile))
+
+    @property
+    def place_changes(self) -> dict[str, Any]:
+        """What differs from an ordinary place, with dotted keys."""
+        return dict(_dotted_as(self.place, Place))
 
 
 class Scenario(_Table):
@@ -189,15 +226,33 @@ class Scenario(_Table):
     cause: Annotated[str, Field(min_length=1, max_length=600)]
     fix: Annotated[str, Field(min_length=1, max_length=600)]
     """The rule or setting to change, in words."""
+    site: Annotated[dict[str, Any], Field(repr=False)] = {}
+    """What differs from an ordinary site, as keys of `emulator.net.place.Setup`, dotted or as sub-tables."""
     charger: ChargerSpec = ChargerSpec()
     step: Annotated[tuple[Annotated[Step, Field(discriminator="do")], ...], Field(strict=False, max_length=STEPS_MAX)]
     expect: Expect
+
+    @property
+    def setup(self) -> Setup:
+        """The site. UsageError names a wrong key."""
+        return Setup().with_changes(dict(_dotted_as(self.site, Setup)), where=f"{self.name}: site")
 
 
 def _dotted(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _dotted_as(table: Mapping[str, Any], model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """As `_dotted`, but where the model holds a mapping, or several tables, it is one value."""
+    for key, value in table.items():
+        field = model.model_fields.get(key)
+        inner = field.annotation if field is not None else None
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _dotted_as(value, inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -213,8 +268,15 @@ def parse_scenario(text: str, *, where: str) -> Scenario:
     except ValidationError as error:
         raise UsageError(f"{where}: {_in_words(error.errors()[0])}") from None
     _check_steps(scenario, where)
-    load_profile().with_changes(scenario.charger.changes, where=f"{where}: charger.profile")
+    _check_charger(scenario.charger, where)
+    Setup().with_changes(dict(_dotted_as(scenario.site, Setup)), where=f"{where}: site")
     return scenario
+
+
+def _check_charger(charger: ChargerSpec, where: str) -> None:
+    load_profile().with_changes(charger.changes, where=f"{where}: charger.profile")
+    FACTORY.with_changes(charger.local, where=f"{where}: charger.local")
+    Place().with_changes(charger.place_changes, where=f"{where}: charger.place")
 
 
 def _in_words(error: ErrorDetails) -> str:
@@ -249,6 +311,8 @@ def _check_steps(scenario: Scenario, where: str) -> None:
         match step:
             case Inject():
                 labels.add(step.known_as)
+            case SetLocal():
+                FACTORY.with_changes(step.set, where=f"{here}.set")
             case Heal() if step.fault not in labels:
                 raise UsageError(f"{here}.fault: no step above injects {step.fault!r}")
             case PowerOn() if powered:

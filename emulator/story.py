@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from emulator.net.meter import Usage
 from emulator.trace import TraceEvent
 
 ROWS_MAX = 2000
@@ -22,6 +23,10 @@ class Readings(Protocol):
 
     @property
     def messages_down(self) -> int: ...
+
+    @property
+    def data(self) -> Usage:
+        """Bytes over the link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Story:
         """What the charger's clock showed before and after it was first set."""
         self.tls: dict[str, str | None] = {"version": None, "cipher": None}
         self.messages = {"up": 0, "down": 0}
+        self.data = Usage()
+        """Bytes over the link."""
         self.power_w: deque[float] = deque(maxlen=SAMPLES_MAX)
         """What the car drew, one sample per look at the charger."""
         self.firmware: dict[str, str | None] = {"before": None, "after": None}
@@ -76,6 +83,7 @@ class Story:
     def read(self, readings: Readings) -> None:
         """Take one look at the charger itself into account."""
         self.messages = {"up": readings.messages_up, "down": readings.messages_down}
+        self.data = readings.data
         self.power_w.append(readings.power_w)
 
     def see(self, event: TraceEvent) -> None:

@@ -29,7 +29,7 @@ def stage_table(story: Story) -> Table:
 
 
 def facts_table(story: Story) -> Table:
-    """Clock, resolver, TLS, firmware and messages."""
+    """Clock, resolver, TLS, firmware, messages and data."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(no_wrap=True, overflow="ellipsis")
@@ -48,6 +48,7 @@ def fact_rows(story: Story) -> list[tuple[str, str]]:
         ("TLS", f"{tls['version']} {tls['cipher']}" if tls["version"] else "no session"),
         ("firmware", _change(firmware["before"], firmware["after"])),
         ("messages", f"{story.messages['up']} up, {story.messages['down']} down"),
+        ("data", f"{story.data.up_bytes / 1000:.1f} kB up, {story.data.down_bytes / 1000:.1f} kB down"),
     ]
 
 

@@ -60,6 +60,12 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
         "firmware offered",
         lambda data: f"{data['version']}, signed by {data['signer']}",
     ),
+    "scenario.publish_bundle": (
+        Tone.ACT,
+        "trust bundle published",
+        lambda data: f"version {data['version']}, roots: {data['roots']}",
+    ),
+    "scenario.local": (Tone.ACT, "installer sets", lambda data: ", ".join(data["set"])),
     "scenario.done": (Tone.ACT, "all steps done", lambda data: ""),
     "device.power_on": (
         Tone.PLAIN,
@@ -71,8 +77,29 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
     "device.charging": (Tone.PLAIN, "charge", lambda data: f"{data['before']} -> {data['state']}"),
     "device.command": (Tone.PLAIN, "command obeyed", lambda data: f"{data['id']} -> {data['status']}"),
     "device.reboot": (Tone.PLAIN, "reboot", lambda data: f"in {data['after_s']:g} s, because of {data['reason']}"),
+    "device.watchdog": (Tone.BAD, "watchdog", lambda data: f"no hub for {data['offline_s']:.0f} s"),
+    "device.shut_down": (
+        Tone.PLAIN,
+        "shut down",
+        lambda data: f"{data['data']['up'] / 1000:.1f} kB up, {data['data']['down'] / 1000:.1f} kB down",
+    ),
+    "reconnect.wait": (Tone.PLAIN, "wait", lambda data: f"{data['after_s']:.1f} s, {_error(data)}"),
+    "reconnect.forced": (Tone.PLAIN, "no wait", lambda data: _error(data)),
+    "link.restart": (Tone.BAD, "link restarted", lambda data: f"{data['mode']}, {_error(data)}"),
+    "modem.power_cycle": (Tone.BAD, "modem power cycle", lambda data: f"{data['timeouts']} AT timeouts"),
     "device.settings": (Tone.PLAIN, "new settings", lambda data: ", ".join(map(str, data["changed"]))),
+    "device.local_settings": (Tone.PLAIN, "local settings", lambda data: ", ".join(data["changed"])),
+    "device.swap_test": (Tone.PLAIN, "link on trial", lambda data: f"{data['mode']}, for {data['within_s']:g} s"),
+    "device.swap_kept": (Tone.GOOD, "link kept", lambda data: data["mode"]),
+    "device.swap_back": (Tone.FALLBACK, "link swapped back", lambda data: f"to {data['mode']}: {data['why']}"),
     "device.stalled": (Tone.BAD, "hub does not answer", lambda data: ""),
+    "trust.fetched": (Tone.GOOD, "trust bundle fetched", lambda data: f"version {data['version']}"),
+    "trust.current": (Tone.PLAIN, "no newer trust bundle", lambda data: f"than version {data['version']}"),
+    "trust.fetch_failed": (
+        Tone.FALLBACK,
+        "no trust bundle",
+        lambda data: f"{data['why']}: {data['detail']}; asks again in {data['retry_s']:g} s",
+    ),
     "update.started": (Tone.PLAIN, "update begins", lambda data: f"{data['version']} runs"),
     "update.manifest": (
         Tone.PLAIN,
@@ -111,6 +138,11 @@ def _stage(data: Data, t: float) -> Line:
     words = [data["why"] or "", data["detail"], f"{data['seconds']:.3f} s"]
     detail = "  ".join(word for word in words if word)
     return Line(t, STAGE_TONES[data["outcome"]], f"{data['stage']} {data['outcome']}{attempt}", detail)
+
+
+def _error(data: Data) -> str:
+    """Which error since the last session, and why."""
+    return f"error {data['errors']}: {data['why']}"
 
 
 def clock_text(iso: str | None) -> str:

@@ -56,11 +56,12 @@ class Verdict:
 
 
 def facts(story: Story) -> dict[str, Any]:
-    """Resolver per boot, clock, TLS, messages and firmware."""
+    """Resolver per boot, clock, TLS, messages, data and firmware."""
     return {
         "resolver": story.resolver,
         "clock": story.clock,
         "tls": story.tls,
         "messages": story.messages,
+        "data": story.data.as_json(),
         "firmware": story.firmware,
     }

@@ -75,6 +75,12 @@ class World(Protocol):
     def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
         """What the firmware server hands out from now on."""
 
+    def publish_bundle(self, roots: str) -> int:
+        """Make a trust bundle with the ``old`` public root, the ``new`` one or ``both`` the newest: its version.
+
+        Chargers that are produced from now on leave with it. UsageError: no such roots.
+        """
+
 
 def world_names() -> list[str]:
     """The worlds that are installed."""

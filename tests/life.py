@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from emulator.device.charger import Charger
+from emulator.net.place import Setup
 from emulator.trace import Recorder, TraceEvent
 from emulator.world import World, WorldOptions, load_world
 
@@ -48,28 +49,36 @@ def live(
     world: str = "sim",
     seed: int = 1,
     changes: Mapping[str, Any] | None = None,
+    local: Mapping[str, Any] | None = None,
+    place: Mapping[str, Any] | None = None,
+    setup: Mapping[str, Any] | None = None,
     before: Callable[[World], object] = lambda world: None,
 ) -> Recorder:
-    """Run a story from power-on to its end and return the trace. `before` breaks things while the power is off."""
+    """Run a story from power-on to its end and return the trace. `before` breaks things while the power is off.
+
+    `changes` are dotted keys of the profile, `place` of what the charger finds where it hangs, `setup` of its site;
+    `local` are settings of the installer.
+    """
     recorder = Recorder()
     arrivals: asyncio.Queue[TraceEvent] = asyncio.Queue()
-    place = load_world(world, WorldOptions(seed=seed, sinks=(recorder, arrivals.put_nowait)))
+    site = Setup().with_changes(dict(setup or {}), where="setup")
+    lab = load_world(world, WorldOptions(seed=seed, sinks=(recorder, arrivals.put_nowait), setup=site))
 
     async def tell() -> None:
         try:
-            await place.start()
-            before(place)
-            charger = Charger(*place.produce(SERIAL, changes or {}))
+            await lab.start()
+            before(lab)
+            charger = Charger(*lab.produce(SERIAL, changes or {}, local=local or {}, place=place or {}))
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(charger.run())
                 try:
-                    await story(Life(place, charger, recorder, arrivals))
+                    await story(Life(lab, charger, recorder, arrivals))
                 finally:
                     running.cancel()
         finally:
-            await place.close()
+            await lab.close()
 
     print(f"seed {seed}")  # pytest shows it when the test fails
-    with asyncio.Runner(loop_factory=place.loop_factory) as runner:
+    with asyncio.Runner(loop_factory=lab.loop_factory) as runner:
         runner.run(tell())
     return recorder

@@ -15,7 +15,20 @@ from emulator.profile import TAGS, Profile, parse_profile
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FAULT_FAMILIES = {"link", "site", "dhcp", "dns", "ntp", "hub", "firmware", "device"}
+FAULT_FAMILIES = {
+    "link",
+    "wifi",
+    "lte",
+    "plc",
+    "site",
+    "dhcp",
+    "dns",
+    "ntp",
+    "bundle",
+    "hub",
+    "firmware",
+    "device",
+}
 
 
 @cache

@@ -13,6 +13,7 @@ from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo
 from emulator.flash import MemoryFlash
+from emulator.net.meter import Usage
 from emulator.net.sim import SimNet
 from emulator.profile import load_profile
 from emulator.trace import Trace
@@ -38,6 +39,8 @@ class ToyWorld:
         self.done: list[tuple[str, Any]] = []
         self.faults: list[dict[str, Any]] = []
         self.closed = 0
+        self.produced: tuple[dict[str, Any], dict[str, Any]] | None = None
+        """The local settings and the place of the charger."""
         self.histories = dict(histories or {})
         self._options = options
         self._reply = reply
@@ -48,13 +51,21 @@ class ToyWorld:
     async def close(self) -> None:
         self.closed += 1
 
-    def produce(self, serial: str, changes: Mapping[str, Any] | None = None) -> tuple[Spec, Env]:
+    def produce(
+        self,
+        serial: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        local: Mapping[str, Any] | None = None,
+        place: Mapping[str, Any] | None = None,
+    ) -> tuple[Spec, Env]:
+        self.produced = (dict(local or {}), dict(place or {}))
         now = asyncio.get_running_loop().time
         profile = load_profile().with_changes(dict(changes or {}))
         trace = Trace(serial, self._options.sinks, now)
         host = SimNet(Random(1)).host(serial)
         env = Env(host, Rtc(now, built_at=BUILT_AT), MemoryFlash(), trace, "1")
-        return Spec(serial, b"k" * 32, profile, "", ""), env
+        return Spec(serial, b"k" * 32, profile, "", "", vendor_root_pem="", bundle_key_pem=""), env
 
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:
         if not str(fault.get("kind")).startswith(("dns.", "ntp.")):
@@ -75,6 +86,10 @@ class ToyWorld:
     def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
         self.done.append(("offer_firmware", (version, signer)))
 
+    def publish_bundle(self, roots: str) -> int:
+        self.done.append(("publish_bundle", roots))
+        return 9
+
 
 @dataclass(frozen=True)
 class Look:
@@ -83,6 +98,7 @@ class Look:
     power_w: float = 11040.0
     messages_up: int = 7
     messages_down: int = 2
+    data: Usage = Usage({"telemetry": 900}, {"telemetry": 300})
 
 
 Part = Sequence[tuple[float, str, dict[str, Any]]]
@@ -121,6 +137,10 @@ class ToyCharger:
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:
         self.done.append(("inject", dict(fault)))
         return lambda: self.done.append(("undo", dict(fault)))
+
+    def configure_local(self, changes: Mapping[str, Any], *, where: str) -> object:
+        self.done.append(("local", dict(changes)))
+        return None
 
     def snapshot(self) -> Look:
         return Look()

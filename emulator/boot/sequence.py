@@ -1,12 +1,13 @@
 """Runs the boot stages in order, again and again until all are through, and keeps the report."""
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from emulator.boot.outcome import Degraded, Failed, Outcome, Passed, Why, failed_by
+from emulator.boot.recovery import recover
 from emulator.boot.state import Boot
 from emulator.errors import NetError
 
@@ -70,19 +71,16 @@ class BootSequence:
     async def run(self, boot: Boot, report: BootReport, *, start: str) -> None:
         """Return once every stage from `start` on has passed or degraded. Retries without end; cancel to stop.
 
-        The waits grow with the failures of one stage in a row: what went wrong before it does not count.
+        What is done about a failure, `machines.reconnect` says.
         """
         position = self._index[start]
-        failures: Counter[str] = Counter()
         while position < len(self._stages):
             stage = self._stages[position]
             outcome = await self._attempt(stage, boot, report)
             if isinstance(outcome, Failed):
-                failures[stage.name] += 1
-                await asyncio.sleep(boot.delay_s(failures[stage.name]))
-                position = self._index[boot.restart_at(stage.back_to, outcome.why)]
+                position = self._index[await recover(boot, stage.name, outcome.why, back_to=stage.back_to)]
             else:
-                del failures[stage.name]
+                boot.passed(stage.name)
                 position += 1
 
     async def _attempt(self, stage: Stage, boot: Boot, report: BootReport) -> Outcome:

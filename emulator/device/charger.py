@@ -8,11 +8,14 @@ from emulator.boot.login import Login
 from emulator.boot.sequence import BootReport
 from emulator.boot.stages import BOOT
 from emulator.boot.state import Boot
+from emulator.boot.trust import order_bundle
 from emulator.device.car import Car
 from emulator.device.charge import Charge
+from emulator.device.diagnostics_log import DiagnosticsLog
 from emulator.device.dial import Sequence
 from emulator.device.faults import FAULTS, DeviceFault
 from emulator.device.life import Life
+from emulator.device.local_settings import LinkChange, LocalSettings
 from emulator.device.observations import ECHO, OBSERVATIONS, STARTUP
 from emulator.device.outbox import Outbox
 from emulator.device.session import Identity
@@ -21,9 +24,12 @@ from emulator.device.snapshot import PowerOn, Snapshot
 from emulator.device.update import update_firmware
 from emulator.device.upgrade import UpdateFirmware
 from emulator.device.uplink import Uplink
+from emulator.device.usage import DayUsage
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo, fault_from
+from emulator.local import Local, Mode
+from emulator.net.meter import Usage
 from emulator.slots import Slots
 
 LIVES_MAX = 16
@@ -46,9 +52,11 @@ class Charger:
         self.spec: Spec = spec
         self.env: Env = env
         self.settings: Settings = Settings(env.flash, spec.profile)
+        self.links: LinkChange = LinkChange(LocalSettings(env.flash, spec.local), self._redial, env.trace)
         self.charge: Charge = Charge(env, spec.profile.electrical, self.settings, self._changed)
         outbox = Outbox(env.flash, spec.profile.telemetry.outbox_max, self._skipped)
         self.uplink: Uplink = Uplink(env, spec.profile.hub, outbox)
+        self.diagnostics_log: DiagnosticsLog = DiagnosticsLog(env.flash)
         self.boots: list[BootReport] = []
         """One report per power-on, reconnections included; the last one grows."""
         self.power_ons: list[PowerOn] = []
@@ -64,19 +72,51 @@ class Charger:
         self._starts = 0
         self._rebooting = False
         self._update_waits = False
+        self._running = self._shutting_down = False
+        self._ended: asyncio.Event | None = None
 
     async def run(self) -> None:
-        """Boot, serve, reboot, for ever. Ends only by cancellation; then its link is down."""
-        while True:
-            while self._mains_back is not None:
-                await self._mains_back.wait()
-            await self._live()
+        """Boot, serve, reboot, until `shut_down` or cancellation; then its link is down."""
+        self._running, self._shutting_down = True, False
+        try:
+            while not self._shutting_down:
+                if self._mains_back is not None:
+                    await self._mains_back.wait()
+                else:
+                    await self._live()
+            self.env.trace.emit("device.shut_down", data=self.data.as_json())
+        finally:
+            self._running = False
+            if self._ended is not None:
+                self._ended.set()
+                self._ended = None
 
-    def reboot(self, reason: str, *, after_s: float = 0.0) -> bool:
-        """Start again in `after_s` seconds: RAM is lost, flash and car stay. False: off, or about to reboot already."""
+    async def shut_down(self) -> None:
+        """End in order: DISCONNECT, the lease given back, the link down; then `run` returns. Takes some two seconds.
+
+        Nothing happens to a charger that does not run. To cancel `run` is to pull the plug.
+        """
+        if not self._running:
+            return
+        self._shutting_down = True
+        self._ended = self._ended or asyncio.Event()
+        if self._scope is not None and not self._scope.expired():
+            self._rebooting = True
+            self._scope.reschedule(asyncio.get_running_loop().time())
+        if self._mains_back is not None:
+            self._mains_back.set()
+        await self._ended.wait()
+
+    def reboot(self, reason: str, *, after_s: float = 0.0, log: str | None = None) -> bool:
+        """Start again in `after_s` seconds: RAM is lost, flash and car stay. False: off, or about to reboot already.
+
+        `log` is kept for the cloud, which hears of it after the reboot (807).
+        """
         if self._scope is None or self._rebooting:
             return False
         self._rebooting, self.started_by = True, reason
+        if log is not None:
+            self.diagnostics_log.note(log)
         self._scope.reschedule(asyncio.get_running_loop().time() + after_s)
         self.env.trace.emit("device.reboot", reason=reason, after_s=after_s)
         return True
@@ -85,6 +125,7 @@ class Charger:
         """Take the mains away. Cuts add up: each wants its `restore_power`."""
         self._cuts += 1
         self._mains_back = self._mains_back or asyncio.Event()
+        self.env.rtc.power_cut()
         if self._scope is not None and not self._scope.expired():
             self._rebooting, self.started_by = True, "power cut"
             self._scope.reschedule(asyncio.get_running_loop().time())
@@ -137,6 +178,32 @@ class Charger:
             self.charge.limit()
         return bool(changed)
 
+    def configure_local(
+        self, changes: Mapping[str, Any], *, where: str = "local", after_s: float = 0.0
+    ) -> frozenset[str]:
+        """Set what the installer sets (M18), as keys of `Local`; the result are the keys that are others now.
+
+        A link that they are about is dialled anew in `after_s` seconds; in diagnostics mode (setting 805) it has to
+        prove itself. UsageError starts with `where`.
+        """
+        testing = self._life is not None and self.settings[805] != "0"
+        return self.links.change(changes, where=where, testing=testing, after_s=after_s)
+
+    @property
+    def local(self) -> Local:
+        """What the installer has set."""
+        return self.links.set
+
+    @property
+    def link(self) -> Mode:
+        """The kind of link that came up last, or the one that is set."""
+        linked_by = self._life.boot.linked_by if self._life is not None else None
+        return linked_by or self.local.mode
+
+    def redial(self, *, after_s: float = 0.0) -> None:
+        """Give the link up in `after_s` seconds and connect anew."""
+        self.links.redial(after_s=after_s)
+
     def report_all(self) -> None:
         """Send startup set and settings once more."""
         if self._life is not None:
@@ -157,6 +224,18 @@ class Charger:
         self._life.start_update()
         return True
 
+    def update_bundle(self, version: int | None = None) -> bool:
+        """Ask for the trust bundle now; with `version` for that one, newer or not. False: off."""
+        if self._life is None:
+            return False
+        order_bundle(self._life.boot, override=version)
+        return True
+
+    @property
+    def bundle_version(self) -> int | None:
+        """Version of the trust bundle in force (823), or that of the built-in roots; None: off."""
+        return self._life.boot.trust.version if self._life is not None else None
+
     def value(self, observation: int) -> str | None:
         """The value of an observation now, as text; None when it has none."""
         return OBSERVATIONS[observation].read(self)
@@ -170,6 +249,16 @@ class Charger:
     def messages_down(self) -> int:
         """Messages from the hub, since this object was made."""
         return self.uplink.messages_down
+
+    @property
+    def data(self) -> Usage:
+        """Bytes over the link, since this object was made."""
+        return self.env.meter.usage()
+
+    @property
+    def data_days(self) -> tuple[DayUsage, ...]:
+        """Bytes per day, as the charger has written them down; none while it is off."""
+        return () if self._life is None else self._life.usage.days
 
     @property
     def reset_source(self) -> str:
@@ -199,6 +288,7 @@ class Charger:
             power_ons=self._starts,
             messages_up=uplink.messages_up,
             messages_down=uplink.messages_down,
+            data=self.data,
             outbox=len(uplink.outbox),
             outbox_dropped=uplink.outbox.dropped,
             sessions_waiting=len(charge.sessions.waiting()),
@@ -216,7 +306,7 @@ class Charger:
             if not self._rebooting:
                 raise  # not the end of our scope: a fault of the firmware
             if self._cuts == 0:
-                await life.shut_down()
+                await life.shut_down(release=self._shutting_down)
         finally:
             self._power_off(life)
 
@@ -225,6 +315,7 @@ class Charger:
         before, booted = self.firmware, slots.boot()
         self.firmware = booted.version
         self._starts += 1
+        self.env.rtc.power_on()
         self._rebooting = self._update_waits = False
         self.power_ons.append(PowerOn(self.started_by, before, booted.version, booted.slot, booted.rolled_back))
         self.env.trace.emit(
@@ -234,7 +325,9 @@ class Charger:
         login.key = self._key
         self._route(login)
         boot = Boot(self.spec, self.env, slots, login)
+        boot.local = self.links.in_use
         boot.car_connected = lambda: self.charge.outlet.car is not None
+        boot.reboot = lambda reason: self.reboot(reason, log=reason)
         now = asyncio.get_running_loop().time()
         self._life = life = Life(self, boot, now, sequence=self._sequence, update_firmware=self._update)
         self.boots.append(life.dial.report)
@@ -246,9 +339,14 @@ class Charger:
     def _power_off(self, life: Life) -> None:
         self._life = self._scope = self.uplink.hub = None
         self.charge.power_off()
-        self.env.host.link_down()
+        self.links.power_off()
+        self.env.host.link_down(power_cycle=self._cuts > 0)
         if life.boot.hub is not None:
             life.boot.hub.abort()
+
+    def _redial(self) -> None:
+        if self._life is not None:
+            self._life.redial(self.links.in_use)
 
     def _skipped(self, key: str) -> None:
         self.env.trace.emit("device.outbox_skipped", key=key)

@@ -1,11 +1,14 @@
 """Direct methods that the charger obeys: one row per command id (zaptec.md section 8.2)."""
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emulator.device.local_text import local_text, write_line
+from emulator.local import Mode
 from emulator.machines.charge_events import (
     FinalStop,
     IllegalValue,
@@ -30,18 +33,33 @@ SESSION_PAYLOAD_MIN_BYTES = 40
 """``["`` + 36 characters of a GUID + ``"]``."""
 CURRENT_MAX_A = 32.0
 
+_UPDATE_CERTIFICATE = re.compile(r"Update certificate(?: (?P<version>\d{1,9}))?", re.ASCII)
+SET_LINK: Mapping[str, Mode] = {"Set LTE": Mode.LTE, "Set Wifi": Mode.WIFI}
+RECONNECT = "Reconnect"
+
 Arguments = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What is replied. A `text` goes first, in a reply of its own: the hub gets two (zaptec.md section 8.2)."""
+
+    status: int
+    text: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """One row. `check` gives the arguments in the payload, or the status that refuses it; `run` gives the status."""
+    """One row. `check` gives the arguments in the payload, or the status that refuses it.
+
+    `run` gives the status, or a text that is replied with `OK`.
+    """
 
     id: int
     name: str
     doc: str
     check: Callable[[bytes], Arguments | int]
-    run: Callable[["Charger", Arguments], int]
+    run: Callable[["Charger", Arguments], int | bytes]
 
 
 def _whatever(payload: bytes) -> Arguments | int:
@@ -62,6 +80,24 @@ def _json(payload: bytes) -> object:
 def _amps_and_phases(payload: bytes) -> Arguments | int:
     array = _json(payload)
     if not isinstance(array, list) or len(array) != 2 or not all(isinstance(item, str) for item in array):
+        return REFUSED
+    return tuple(array)
+
+
+def _debug(payload: bytes) -> Arguments | int:
+    """One of the texts, in an array. That a version may follow "Update certificate", to override, is invented."""
+    array = _json(payload)
+    text = array[0] if isinstance(array, list) and len(array) == 1 else array
+    known = isinstance(text, str) and (text == RECONNECT or text in SET_LINK or _UPDATE_CERTIFICATE.fullmatch(text))
+    return (text,) if isinstance(text, str) and known else REFUSED
+
+
+def _nothing_or_line(payload: bytes) -> Arguments | int:
+    """Nothing to read all, or section, key and value to write one."""
+    if payload.strip() in (b"", b"null", b"[]"):
+        return ()
+    array = _json(payload)
+    if not isinstance(array, list) or len(array) != 3 or not all(isinstance(item, str) for item in array):
         return REFUSED
     return tuple(array)
 
@@ -140,31 +176,68 @@ def _resume(charger: "Charger", arguments: Arguments) -> int:
     return _granted(charger.charge.feed(Resumed()))
 
 
+def _local_settings(charger: "Charger", arguments: Arguments) -> int | bytes:
+    if not arguments:
+        return local_text(charger)
+    section, key, value = arguments
+    after_s = charger.spec.profile.firmware.restart_delay_s
+    return _granted(write_line(charger, section, key, value, after_s=after_s))
+
+
+def _obey_text(charger: "Charger", arguments: Arguments) -> int:
+    (text,) = arguments
+    after_s = charger.spec.profile.firmware.restart_delay_s
+    if text == RECONNECT:
+        charger.redial(after_s=after_s)
+        return OK
+    if text in SET_LINK:
+        charger.configure_local({"mode": SET_LINK[text]}, where=text, after_s=after_s)
+        return OK
+    found = _UPDATE_CERTIFICATE.fullmatch(text)
+    version = found and found["version"]
+    return _granted(charger.update_bundle(int(version) if version else None))
+
+
 _ROWS = (
     Command(1, "InChargePingReply", "Acknowledged; ends the wait for a ping reply.", _whatever, _ping_reply),
     Command(102, "RestartCharger", "Reboot, late enough for the reply to get out.", _whatever, _restart),
     Command(200, "UpgradeFirmware", "Update now, or when the car has left.", _whatever, _upgrade),
     Command(201, "UpgradeFirmwareForced", "Update now.", _whatever, _upgrade_now),
+    Command(
+        300,
+        "LocalSettings",
+        'null: all of the installer\'s settings as text; ["section","key","value"] writes one.',
+        _nothing_or_line,
+        _local_settings,
+    ),
     Command(501, "StartCharging", '["amps","phase id"]: allow this current.', _amps_and_phases, _start),
     Command(502, "StopCharging", "null: pause.", _null, _stop),
     Command(503, "ReportChargingState", "Send startup set and settings again.", _whatever, _report),
     Command(504, "SetSessionId", '["guid"] names the charge session, [""] clears it.', _session_id, _set_session),
     Command(506, "StopChargingFinal", "Stop until 507 or until the car leaves.", _whatever, _stop_final),
     Command(507, "ResumeCharging", "Take a stop back; the car asks again.", _whatever, _resume),
+    Command(
+        800,
+        "Debug",
+        "Of its texts: Update certificate, Set LTE, Set Wifi, Reconnect.",
+        _debug,
+        _obey_text,
+    ),
 )
 
 COMMANDS: Mapping[int, Command] = {row.id: row for row in _ROWS}
 """Command id -> row."""
 
 
-def obey(charger: "Charger", name: str, payload: bytes) -> int:
-    """Run the command of this method name; returns the status for the reply."""
+def obey(charger: "Charger", name: str, payload: bytes) -> Answer:
+    """Run the command of this method name; returns what to reply."""
     row = COMMANDS.get(int(name)) if name.isascii() and name.isdigit() and len(name) < 6 else None
-    status = UNKNOWN if row is None else _run(row, charger, payload)
-    charger.env.trace.emit("device.command", id=row.id if row is not None else name[:16], status=status)
-    return status
+    answer = Answer(UNKNOWN) if row is None else _run(row, charger, payload)
+    charger.env.trace.emit("device.command", id=row.id if row is not None else name[:16], status=answer.status)
+    return answer
 
 
-def _run(row: Command, charger: "Charger", payload: bytes) -> int:
+def _run(row: Command, charger: "Charger", payload: bytes) -> Answer:
     arguments = row.check(payload)
-    return arguments if isinstance(arguments, int) else row.run(charger, arguments)
+    result = arguments if isinstance(arguments, int) else row.run(charger, arguments)
+    return Answer(OK, result) if isinstance(result, bytes) else Answer(result)

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from emulator.boot.roots import BUNDLE_KEY
 from emulator.errors import UsageError
 from emulator.faults import Condition, Undo
 
 if TYPE_CHECKING:
     from emulator.device.charger import Charger
 
-JUMP_MAX_S = 1.5e9  # invented; 47 years, within the 68 that NTP can tell apart
+JUMP_MAX_S = 1.5e9  # invented; 47 years
+DRIFT_MAX_PPM = 100_000.0  # invented; more than two hours a day
 CLOCK_YEARS = range(1970, 2100)  # invented; a clock of 32-bit Unix seconds, and of two-digit years, can show them
 
 
@@ -64,13 +66,46 @@ class RtcJump(DeviceFault):
 
 @dataclass(frozen=True, kw_only=True)
 class RtcLost(DeviceFault):
-    """The clock's battery is flat: it shows the build time of the firmware, untrusted (M9). Only NTP takes it back."""
+    """The clock is lost: it shows the build time of the firmware, untrusted (M9). Only NTP takes it back."""
 
     kind: ClassVar[str] = "device.rtc_lost"
 
     def strike(self, charger: "Charger") -> Undo:
         charger.env.rtc.lose()
         return lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtcBattery(DeviceFault):
+    """The clock's battery is flat: each power cut loses the clock (M9). A reboot does not."""
+
+    kind: ClassVar[str] = "device.rtc_battery"
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.env.rtc.battery_flat = True
+
+        def replace() -> None:
+            charger.env.rtc.battery_flat = False
+
+        return replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class RtcDrift(DeviceFault):
+    """The clock gains `ppm` microseconds more per second than it did, loses them if negative (M9)."""
+
+    kind: ClassVar[str] = "device.rtc_drift"
+    ppm: Annotated[float, Field(ge=-DRIFT_MAX_PPM, le=DRIFT_MAX_PPM)]
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.env.rtc.hasten(self.ppm)
+        pending = [charger.env.rtc.hasten]
+
+        def cure() -> None:
+            if pending:
+                pending.pop()(-self.ppm)
+
+        return cure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,5 +125,35 @@ class PowerCut(DeviceFault):
         return restore
 
 
-FAULTS: Mapping[str, type[DeviceFault]] = {fault.kind: fault for fault in (WrongKey, RtcJump, RtcLost, PowerCut)}
+@dataclass(frozen=True, kw_only=True)
+class BundleLost(DeviceFault):
+    """The trust bundle is gone from flash, which the next boot finds out (M4). Only a fetch brings one back."""
+
+    kind: ClassVar[str] = "device.bundle_lost"
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.env.flash.delete(BUNDLE_KEY)
+        return lambda: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleDamaged(DeviceFault):
+    """A bit of the trust bundle in flash has flipped, which the next boot finds out (M4). Only a fetch repairs it."""
+
+    kind: ClassVar[str] = "device.bundle_damaged"
+
+    def strike(self, charger: "Charger") -> Undo:
+        stored = charger.env.flash.get(BUNDLE_KEY)
+        if stored is None:
+            raise UsageError("there is no trust bundle in flash")
+        middle = len(stored) // 2
+        damaged = stored[:middle] + bytes([stored[middle] ^ 1]) + stored[middle + 1 :]
+        charger.env.flash.put(BUNDLE_KEY, damaged)
+        return lambda: None
+
+
+FAULTS: Mapping[str, type[DeviceFault]] = {
+    fault.kind: fault
+    for fault in (WrongKey, RtcJump, RtcLost, RtcBattery, RtcDrift, BundleLost, BundleDamaged, PowerCut)
+}
 """Kind -> fault."""

@@ -5,8 +5,10 @@ lease and clock. Messages from the hub are handled where they arrive; a task is 
 """
 
 import asyncio
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from emulator.boot.address import release_lease
 from emulator.boot.state import Boot
 from emulator.device.commands import obey
 from emulator.device.dial import Dial, Sequence
@@ -14,11 +16,14 @@ from emulator.device.observations import ECHO, GREETING, REQUEST
 from emulator.device.reporter import Beat, Interval, Report, Reporter, Sample
 from emulator.device.settings import parse_desired
 from emulator.device.upgrade import UpdateFirmware, upgrade
+from emulator.device.usage import DataUsage, until_midnight_s
 from emulator.errors import NetError, NetReason
+from emulator.local import Local
 from emulator.machines.charge_modes import State
+from emulator.machines.watchdog import Bark, Watchdog
 from emulator.net.hub import HubConnection
 from emulator.wire.iothub import DesiredPatch, HubTopicError, MethodCall, TwinResponse, parse_cloud_topic
-from emulator.wire.messages import EventType, MessageType, Observation, collection, event, observation, pulse, type_of
+from emulator.wire.messages import EventType, Observation, collection, event, observation, pulse
 
 if TYPE_CHECKING:
     from emulator.device.charger import Charger
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 SESSION_PAUSE_S = 0.05  # between finished sessions (zaptec.md section 10)
 TWIN_OK = 200
 OPERATION_MODE, PULSE_INTERVAL, COMPLETED_SESSION = 710, 147, 723
+DIAGNOSTICS_LOG, DATA_USAGE = (807,), (822,)
 
 
 class Life:
@@ -39,10 +45,12 @@ class Life:
         "_update_firmware",
         "_wake",
         "_wanted",
+        "_watchdog",
         "boot",
         "dial",
         "reporter",
         "updating",
+        "usage",
     )
 
     def __init__(
@@ -59,6 +67,11 @@ class Life:
         self._wanted: dict[tuple[int, ...], None] = {}
         self._connections = 0
         self._greeted = False
+        self._watchdog = Watchdog(boot.spec.profile.watchdog, now)
+        rtc = boot.env.rtc
+        self.usage = DataUsage(boot.env.flash, boot.env.meter.usage, rtc.now(), trusted=rtc.trusted)
+        """Bytes per day."""
+        boot.noticed = self.wake
 
     def wake(self) -> None:
         """Something changed: look at once what is due."""
@@ -68,6 +81,11 @@ class Life:
         """Send these sets of observations soon, a message each."""
         self._wanted.update(dict.fromkeys(sets))
         self.wake()
+
+    def redial(self, local: Local) -> None:
+        """Connect anew by these settings of the installer."""
+        self.boot.local = local
+        self.dial.redial()
 
     def start_update(self) -> None:
         """Begin a firmware update beside everything else."""
@@ -80,14 +98,19 @@ class Life:
             while True:
                 self._wake.clear()
                 self._watch_hub()
+                self._mind_watchdog()
+                self._mind_date()
                 self._charger.charge.serve_car()
                 await self._report()
                 await self._rest()
 
-    async def shut_down(self) -> None:
-        """End the hub session in order, as a reboot on purpose does."""
+    async def shut_down(self, *, release: bool) -> None:
+        """End the hub session in order, as a reboot on purpose does; with `release` give the lease back too."""
+        self.usage.save()
         if self.boot.hub is not None:
             await self.boot.hub.close()
+        if release:
+            await release_lease(self.boot)
 
     def _watch_hub(self) -> None:
         uplink = self._charger.uplink
@@ -95,11 +118,35 @@ class Life:
             return
         if uplink.hub is not None:
             uplink.hub = None
-            self._charger.env.trace.emit("device.offline", why=self.dial.why_lost().value)
+            why, detail = self.dial.why_lost()
+            self._charger.env.trace.emit("device.offline", why=why.value, detail=detail)
         self.dial.start(self._tasks)
 
+    def _mind_watchdog(self) -> None:
+        charger = self._charger
+        bark = self._watchdog.see(
+            asyncio.get_running_loop().time(),
+            online=charger.uplink.online,
+            link_seen=self.boot.link_seen,
+            car=charger.charge.outlet.car is not None,
+            charging=charger.charge.machine.state is State.CHARGING,
+        )
+        if bark is not None and charger.reboot("watchdog", log=_in_words(bark)):
+            charger.env.trace.emit("device.watchdog", **asdict(bark))
+
+    def _mind_date(self) -> None:
+        rtc = self._charger.env.rtc
+        over = self.usage.turn(rtc.now(), trusted=rtc.trusted)
+        if over is not None:
+            day = over.day.isoformat()
+            self._charger.env.trace.emit("device.data_day", day=day, up=over.up_bytes, down=over.down_bytes)
+            self.want(DATA_USAGE)
+
     async def _greet(self, hub: HubConnection) -> None:
-        """Say hello on a new connection (zaptec.md section 4). NetError: it ended at once."""
+        """Say hello on a new connection (zaptec.md section 4).
+
+        NetError: it has ended, or the hub does not acknowledge. All of it is said again on the next one.
+        """
         uplink = self._charger.uplink
         hub.on_message = self._received
         await uplink.subscribe(hub)
@@ -107,17 +154,21 @@ class Life:
         payloads = [event(EventType.INFORMATION, f"Connected: {self._connections}")]
         if not self._greeted:
             uplink.ask_twin(hub, self.boot.spec.profile.hub.first_twin_rid)
-            payloads += [payload for ids in (*GREETING, ECHO) if (payload := self._compose(ids)) is not None]
-            self._greeted = True
+            sets = (*GREETING, ECHO, DIAGNOSTICS_LOG)
+            payloads += [payload for ids in sets if (payload := self._compose(ids)) is not None]
         elif self._charger.charge.machine.state is State.REQUESTING:
             self.want(REQUEST)  # the cloud may have missed it, or its answer was lost
         delivered = await uplink.deliver(hub, payloads)
-        for payload in payloads[delivered:]:
-            if type_of(payload) is not MessageType.EVENT:
-                uplink.outbox.put(payload)
         if hub.closed.done():
             raise NetError(NetReason.CLOSED, "the hub ended the session while it was greeted")
+        if delivered < len(payloads):
+            raise NetError(NetReason.TIMED_OUT, f"PUBACK for {delivered} of {len(payloads)} messages of the greeting")
+        if not self._greeted:
+            self._charger.diagnostics_log.clear()
+        self._greeted = True
         uplink.hub = hub
+        self._charger.links.online(self.boot.mode)
+        self.boot.local = self._charger.links.in_use
         self.reporter.connected()
         self._charger.env.trace.emit("device.online", connection=self._connections)
 
@@ -131,7 +182,10 @@ class Life:
             return
         match message:
             case MethodCall(name, rid) if hub is not None:
-                charger.uplink.reply(hub, obey(charger, name, payload), rid)
+                answer = obey(charger, name, payload)
+                if answer.text is not None:
+                    charger.uplink.reply(hub, answer.status, rid, answer.text)
+                charger.uplink.reply(hub, answer.status, rid)
             case TwinResponse(status):
                 charger.env.trace.emit("device.twin", status=status)
                 if status == TWIN_OK and charger.configure(parse_desired(payload, whole=True)):
@@ -205,6 +259,8 @@ class Life:
             self.reporter.deadline(now, self._sample()),
             self._charger.charge.outlet.deadline(now),
             self._charger.uplink.deadline(now),
+            self._watchdog.deadline(),
+            now + until_midnight_s(self._charger.env.rtc.now()),
         )
         try:
             async with asyncio.timeout_at(min(time for time in times if time is not None)):
@@ -217,3 +273,10 @@ class Life:
         self.updating = False
         if installed:
             self._charger.reboot("update", after_s=self.boot.spec.profile.firmware.restart_delay_s)
+
+
+def _in_words(bark: Bark) -> str:
+    """The text of observation 807; its form is invented."""
+    ages = (("no car for", bark.no_car_s), ("no charging for", bark.idle_s))
+    conditions = [f"{words} {age_s:.0f} s" for words, age_s in ages if age_s is not None]
+    return f"watchdog: no hub for {bark.offline_s:.0f} s, {', '.join(conditions)}"

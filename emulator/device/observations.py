@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from emulator.device.local_text import LABELS
+from emulator.local import Mode
 from emulator.wire.messages import number
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ class Cadence(StrEnum):
     """When the session's energy has grown by a step."""
     ON_TENTH_KWH = "on_tenth_kwh"
     """Whenever another 0.1 kWh has passed."""
+    ON_NEWS = "on_news"
+    """When there is something to tell: after a restart, after a day."""
     APART = "apart"
     """Its value is made where it is sent."""
 
@@ -65,6 +69,8 @@ CAPABILITIES = json.dumps(
 )
 """Values of a Pro of 2025 (zaptec.md section 1); the order of the keys is invented."""
 
+LTE_DBM = (-140.0, -44.0)  # 3GPP TS 36.133 section 9.1.4
+
 VOLTAGES = (501, 502, 503)
 CURRENTS = (507, 508, 509)
 
@@ -98,8 +104,31 @@ def _session_id(charger: "Charger") -> str | None:
     return session.session_id if session is not None else ""
 
 
+def _data_usage(charger: "Charger") -> str | None:
+    days = charger.data_days
+    return days[-2].as_json() if len(days) > 1 else None
+
+
 def _cable(charger: "Charger") -> str | None:
     return f"{charger.charge.outlet.car.cable_a:g}" if charger.charge.outlet.car is not None else "0"
+
+
+def _link(charger: "Charger") -> str | None:
+    return LABELS[charger.link]
+
+
+def _signal(charger: "Charger") -> str | None:
+    """As percentage that of the range in which LTE reports its reference signal power; that it is so is invented."""
+    carrier = charger.env.host.carrier
+    if carrier is None or carrier.signal_dbm is None:
+        return None
+    if charger.link is not Mode.LTE:
+        return f"{carrier.signal_dbm:.0f}"
+    return f"{100 * (carrier.signal_dbm - LTE_DBM[0]) / (LTE_DBM[1] - LTE_DBM[0]):.0f}"
+
+
+def _bundle(charger: "Charger") -> str | None:
+    return None if charger.bundle_version is None else str(charger.bundle_version)
 
 
 _CHANGE, _POWER = Cadence.ON_CHANGE, Cadence.ON_POWER
@@ -108,7 +137,9 @@ _ROWS = (
     Observation(100, "Capabilities", "JSON", "What this model can do.", _is(CAPABILITIES), companions=(911,)),
     Observation(120, "AuthenticationRequired", "0/1", "A tag must be shown first.", _setting(120)),
     Observation(147, "PulseInterval", "s", "Sent before a new interval is used.", _apart, Cadence.APART),
-    Observation(150, "CommunicationMode", "label", "Link in use.", _setting(150)),
+    Observation(
+        150, "CommunicationMode", "label", "Link in use; that it is told at once is invented.", _link, Cadence.ON_CHANGE
+    ),
     Observation(151, "PermanentCableLock", "0/1", "The cable stays locked.", _setting(151), _CHANGE),
     Observation(153, "HmiBrightness", "0-1", "LED brightness.", _setting(153)),
     Observation(201, "TemperatureInternal5", "°C", "Constant (invented).", _is("28.000")),
@@ -185,13 +216,37 @@ _ROWS = (
     ),
     Observation(805, "DiagnosticsMode", "number", "What is logged in more detail.", _setting(805)),
     Observation(
+        807,
+        "InternalDiagnosticsLog",
+        "text",
+        "Why it restarted by itself, once (text invented).",
+        lambda c: c.diagnostics_log.text,
+        Cadence.ON_NEWS,
+    ),
+    Observation(
         808, "DiagnosticsString", "text", "Why it started (text invented).", lambda c: f"start: {c.started_by}"
     ),
-    Observation(809, "CommunicationSignalStrength", "dBm", "Constant (invented).", _is("-60")),
+    Observation(809, "CommunicationSignalStrength", "dBm or %", "Of Wi-Fi in dBm, of LTE-M in percent.", _signal),
     Observation(811, "McuResetSource", "number", "1 power-on, 3 restart.", lambda c: c.reset_source),
     Observation(815, "EspResetSource", "number", "1 power-on, 3 restart.", lambda c: c.reset_source),
-    Observation(823, "CertificateVersion", "number", "Version of the trust bundle.", _is("8"), _CHANGE),
+    Observation(
+        822,
+        "DataUsage",
+        "JSON",
+        "Bytes of the last whole day (a Go id; form invented).",
+        _data_usage,
+        Cadence.ON_NEWS,
+    ),
+    Observation(823, "CertificateVersion", "number", "Version of the trust bundle.", _bundle, _CHANGE),
     Observation(830, "SecurityLog", "JSON", "Result of a firmware update.", _apart, Cadence.APART),
+    Observation(
+        851,
+        "CommunicationModeConfigurationInconsistency",
+        "0/1",
+        "The link in use is a fallback (the id is known, the meaning invented).",
+        lambda c: _bit(c.link is not c.local.mode),
+        _CHANGE,
+    ),
     Observation(866, "OcppNativeConnected", "0/1", "Never.", _is("0")),
     Observation(908, "MainboardAppVersion", "version", "Constant (invented).", _is("3.4.0.0")),
     Observation(909, "MainboardBootloaderVersion", "version", "Constant (invented).", _is("1.2.0.0")),
@@ -215,8 +270,8 @@ ECHO = (120, 749, 510, 511, 520, 522, 523, 711, 800, 801, 802, 805, 712)
 """Sent after the twin changed a setting, and with command 503."""
 REQUEST = (721, 710)
 """Sent when the hub is back and a car still waits for its grant (zaptec.md section 10, "coming back")."""
-GREETING = (STARTUP, FULL, LOCAL, POWER, (866,), (952,))
-"""What the first connection after power-on sends, a message each."""
+GREETING = (STARTUP, FULL, LOCAL, POWER, (866, 823), (952,))
+"""What the first connection after power-on sends, a message each. That 823 goes with 866 is invented."""
 
 
 def by_cadence(cadence: Cadence) -> tuple[int, ...]:

@@ -71,7 +71,13 @@ _BIT = _one_of("0", "1")
 
 _ROWS = (
     Setting(120, "AuthenticationRequired", _BIT, _fixed("0"), "A tag must be shown before a charge."),
-    Setting(150, "CommunicationMode", _shorter_than(TEXT_MAX), _fixed("Wifi"), "Link in use, a label or a number."),
+    Setting(
+        150,
+        "CommunicationMode",
+        _shorter_than(TEXT_MAX),
+        _fixed("Wifi"),
+        "Kept, and without effect: the installer chooses the link (M18).",
+    ),
     Setting(151, "PermanentCableLock", _BIT, _fixed("0"), "The cable stays locked without a car."),
     Setting(153, "HmiBrightness", _shorter_than(TEXT_MAX), _fixed("0.5"), "LED brightness from 0 to 1."),
     Setting(510, "CurrentInMaximum", _amps, lambda p: f"{p.electrical.max_current_a:g}", "The charger's own limit, A."),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from emulator.net.meter import Usage
+
 
 @dataclass(frozen=True, slots=True)
 class PowerOn:
@@ -38,6 +40,8 @@ class Snapshot:
     power_ons: int
     messages_up: int
     messages_down: int
+    data: Usage
+    """Bytes over the link."""
     outbox: int
     """Messages that wait in flash."""
     outbox_dropped: int

@@ -92,10 +92,10 @@ class Uplink:
         """Ask for the whole twin; it comes as a message of its own."""
         hub.publish(twin_get_topic(str(rid)), b"")
 
-    def reply(self, hub: HubSession, status: int, rid: str) -> None:
+    def reply(self, hub: HubSession, status: int, rid: str, body: bytes = b"") -> None:
         """Answer a method call; nobody waits for the acknowledgement."""
         try:
-            hub.publish(method_response_topic(status, rid), b"")
+            hub.publish(method_response_topic(status, rid), body)
             self.messages_up += 1
         except InflightFull as error:
             self._env.trace.emit("device.reply_dropped", status=status)

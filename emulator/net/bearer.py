@@ -24,7 +24,9 @@ class NotAttached:
     after_s: float
     reason: NetReason
     detail: str = ""
-    """For people, without secrets."""
+    """What the modem can know, for people and without secrets."""
+    cause: str = ""
+    """What is really wrong here, which the charger cannot see: for who looks at the site, without secrets."""
 
 
 class Bearer(Protocol):
@@ -39,11 +41,14 @@ class Bearer(Protocol):
     def detach(self, now: float, *, power_cycle: bool = False) -> None:
         """Let go of the link; does nothing without one."""
 
+    def carrier(self, now: float) -> Carrier | None:
+        """What it is attached to, as that is now; None without an attachment, and once it is lost."""
+
     def params(self, now: float) -> LinkParams:
         """What the link does to packets now. `up` is False without an attachment, and once it is lost."""
 
     def next_change(self, now: float) -> float | None:
-        """When `params` may turn to `up` False by itself; None: not as things are."""
+        """When `params` may turn to `up` False by itself, always after `now`; None: not as things are."""
 
 
 class Cable:
@@ -57,6 +62,9 @@ class Cable:
 
     def detach(self, now: float, *, power_cycle: bool = False) -> None:
         pass
+
+    def carrier(self, now: float) -> Carrier | None:
+        return WIRED
 
     def params(self, now: float) -> LinkParams:
         return self._params

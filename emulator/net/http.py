@@ -7,6 +7,7 @@ peer broke HTTP itself. `net_error_of` tells which.
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpcore
@@ -14,12 +15,15 @@ import httpx
 
 from emulator.clock import Rtc
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Host
+from emulator.net.api import Address, Host, Stream
 from emulator.net.reader import Reader
-from emulator.net.tls import tls_connect
+from emulator.net.tls import TlsStream, tls_connect
 
 Resolve = Callable[[str], Awaitable[str]]
 """Host name to address; raises NetError."""
+
+Contexts = Callable[[], ssl.SSLContext]
+"""The TLS context for the next connection."""
 
 CONNECTIONS_MAX = 4
 CONNECT_LIMIT_S = 60.0  # where a request of its own asks for no limit
@@ -43,12 +47,21 @@ _EXPECTED = tuple(ours for ours, _ in _HTTPX_OF_HTTPCORE)
 
 
 def https_client(
-    host: Host, *, resolve: Resolve, context: ssl.SSLContext, rtc: Rtc, timeout_s: float
+    host: Host,
+    *,
+    resolve: Resolve,
+    context: ssl.SSLContext | Contexts,
+    rtc: Rtc,
+    timeout_s: float,
+    tls_failed: Callable[[NetError], None] = lambda error: None,
 ) -> httpx.AsyncClient:
-    """An HTTP/1.1 client on `host`, without redirects. `timeout_s` limits each connect, handshake, write and read."""
-    return httpx.AsyncClient(
-        transport=HostTransport(_Backend(host, resolve, context, rtc)), timeout=timeout_s, trust_env=False
-    )
+    """An HTTP/1.1 client on `host`, without redirects. `timeout_s` limits each connect, handshake, write and read.
+
+    `context` is asked for each connection if it is a function; `tls_failed` hears of each handshake that failed.
+    """
+    contexts = (lambda: context) if isinstance(context, ssl.SSLContext) else context
+    backend = _Backend(host, resolve, _Tls(contexts, rtc, tls_failed))
+    return httpx.AsyncClient(transport=HostTransport(backend), timeout=timeout_s, trust_env=False)
 
 
 def net_error_of(error: httpx.TransportError) -> NetError | None:
@@ -108,14 +121,31 @@ class _Body(httpx.AsyncByteStream):
         await self._response.aclose()
 
 
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """The charger's own TLS, whatever httpcore says."""
+
+    contexts: Contexts
+    rtc: Rtc
+    failed: Callable[[NetError], None]
+
+    async def connect(self, stream: Stream, server_name: str, *, timeout_s: float) -> TlsStream:
+        try:
+            return await tls_connect(
+                stream, self.contexts(), server_name=server_name, rtc=self.rtc, timeout_s=timeout_s
+            )
+        except NetError as error:
+            self.failed(error)
+            raise
+
+
 class _Backend(httpcore.AsyncNetworkBackend):
     """httpcore's port, over ours."""
 
-    def __init__(self, host: Host, resolve: Resolve, context: ssl.SSLContext, rtc: Rtc) -> None:
+    def __init__(self, host: Host, resolve: Resolve, tls: _Tls) -> None:
         self._host = host
         self._resolve = resolve
-        self._context = context
-        self._rtc = rtc
+        self._tls = tls
 
     async def connect_tcp(
         self,
@@ -128,16 +158,15 @@ class _Backend(httpcore.AsyncNetworkBackend):
         limit_s = _limit_s(timeout)
         with _httpcore_errors(httpcore.ConnectError, httpcore.ConnectTimeout):
             address = Address(await self._resolve(host), port)
-            return _Connection(Reader(await self._host.connect(address, timeout_s=limit_s)), self._context, self._rtc)
+            return _Connection(Reader(await self._host.connect(address, timeout_s=limit_s)), self._tls)
 
 
 class _Connection(httpcore.AsyncNetworkStream):
     """httpcore's view of one of our streams."""
 
-    def __init__(self, reader: Reader, context: ssl.SSLContext, rtc: Rtc) -> None:
+    def __init__(self, reader: Reader, tls: _Tls) -> None:
         self._reader = reader
-        self._context = context
-        self._rtc = rtc
+        self._tls = tls
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as above
         with _httpcore_errors(httpcore.ReadError, httpcore.ReadTimeout):
@@ -157,16 +186,9 @@ class _Connection(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - as above
     ) -> httpcore.AsyncNetworkStream:
-        """TLS with the charger's own context, whatever httpcore says."""
         with _httpcore_errors(httpcore.ConnectError, httpcore.ConnectTimeout):
-            stream = await tls_connect(
-                self._reader.stream,
-                self._context,
-                server_name=server_hostname or "",
-                rtc=self._rtc,
-                timeout_s=_limit_s(timeout),
-            )
-        return _Connection(Reader(stream), self._context, self._rtc)
+            stream = await self._tls.connect(self._reader.stream, server_hostname or "", timeout_s=_limit_s(timeout))
+        return _Connection(Reader(stream), self._tls)
 
     def get_extra_info(self, info: str) -> Any:
         """`is_readable` tells the pool that the server has ended an idle connection."""

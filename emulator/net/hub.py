@@ -12,6 +12,7 @@ from emulator.machines.mqtt import (
     Acked,
     Connected,
     Ended,
+    EndReason,
     Event,
     Granted,
     MqttClient,
@@ -25,11 +26,18 @@ from emulator.wire.mqtt import Connect
 
 OnMessage = Callable[[str, bytes], None]
 
+SILENCE = frozenset({EndReason.NO_ACK, EndReason.NO_PINGRESP})
+"""The peer is dead, or the path to it: nothing that was said is wrong."""
+
 EARLY_MESSAGES_MAX = 64  # what may arrive between CONNACK and the moment somebody listens
 
 
 class HubConnection:
-    """One session with the hub, from TCP connect to its end. No task of its own: bytes and timers drive it."""
+    """One session with the hub, from TCP connect to its end. No task of its own: bytes and timers drive it.
+
+    A path that has gone silent is noticed by the PINGRESP that does not come: at the latest half a keep-alive and one
+    `ack_timeout_s` after the last one, 160 s by the profile. Then `closed` tells TIMED_OUT.
+    """
 
     __slots__ = (
         "_closing",
@@ -163,7 +171,8 @@ class HubConnection:
                 self._take(event)
         finally:  # a listener that raises must not hide the end of the session
             if events and isinstance(last := events[-1], Ended):
-                self._fail(NetError(NetReason.MQTT_BROKEN, last.reason.value))
+                reason = NetReason.TIMED_OUT if last.reason in SILENCE else NetReason.MQTT_BROKEN
+                self._fail(NetError(reason, last.reason.value))
             self._flush()
 
     def _take(self, event: Event) -> None:

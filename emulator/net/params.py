@@ -12,7 +12,7 @@ class LinkParams:
     delay_s: float = 0.0
     jitter_s: float = 0.0
     loss: float = 0.0
-    """Probability that a packet is lost."""
+    """Probability that a packet is lost; at 1 the carrier stays and nothing passes."""
     rate_bps: float | None = None
     mtu_bytes: int = MTU_BYTES
     """What is larger travels as several packets, and one lost packet loses all."""
@@ -22,3 +22,4 @@ class LinkParams:
 
 
 LAN = LinkParams()
+DOWN = LinkParams(up=False)

@@ -1,38 +1,38 @@
 """A site as data: what all its chargers share (`Setup`), and what one of them finds where it hangs (`Place`)."""
 
-from typing import Any, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from emulator.errors import UsageError
-
-
-class Table(BaseModel):
-    """Frozen, strict, and changed by dotted keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    def with_changes(self, changes: dict[str, Any], *, where: str) -> Self:
-        """A copy with dotted keys replaced: ``{"wifi.signal_dbm": -78.0}``. UsageError names a wrong key."""
-        data = self.model_dump()
-        for dotted, value in changes.items():
-            *path, key = dotted.split(".")
-            table: Any = data
-            for part in path:
-                table = table.get(part) if isinstance(table, dict) else None
-            if not isinstance(table, dict) or key not in table:
-                raise UsageError(f"{where}: {dotted}: no such key")
-            table[key] = value
-        try:
-            return self.model_validate(data)
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            raise UsageError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+from emulator.net.lte_cell import LtePlace, LteSite
+from emulator.net.plc_site import PlcPlace, PlcSite
+from emulator.net.table import Table
+from emulator.net.wifi_site import WifiPlace, WifiSite
 
 
 class Place(Table):
     """What one charger finds where it hangs."""
 
+    wifi: WifiPlace = WifiPlace()
+    lte: LtePlace = LtePlace()
+    plc: PlcPlace = PlcPlace()
+
+
+class Router(Table):
+    """The site's router, and how long it remembers a connection that says nothing."""
+
+    nat: bool = True
+    """It translates addresses (M1); without, nothing is ever forgotten."""
+    tcp_idle_s: Annotated[float, Field(gt=0)] = 7440.0  # RFC 5382 section 5: at least 2 hours 4 minutes
+    udp_idle_s: Annotated[float, Field(gt=0)] = 300.0  # RFC 4787 section 4.3: 5 minutes or more are recommended
+    stray: Literal["drop", "reset", "adopt"] = "drop"
+    """What a TCP packet of a forgotten connection meets: silence, a RST to the charger, or a new row of the table."""
+
 
 class Setup(Table):
     """What the chargers of a site share."""
+
+    wifi: WifiSite = WifiSite()
+    lte: LteSite = LteSite()
+    plc: PlcSite = PlcSite()
+    router: Router = Router()

@@ -1,4 +1,4 @@
-"""Puts a link and a site firewall in front of any `Host`: the same troubles in every world."""
+"""Puts a link and a site's router in front of any `Host`: the same troubles in every world."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,25 +7,36 @@ from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
 from emulator.net.api import Address, Carrier, Closer, Datagrams, Host, Interface, Stream
 from emulator.net.bearer import NotAttached
+from emulator.net.firewall import Verdict
 from emulator.net.link import Link, Way
+from emulator.net.path import StreamPath
 from emulator.net.shaped_datagrams import ShapedDatagrams
-from emulator.net.shaped_stream import ShapedStream
-from emulator.net.site import Firewall, Verdict
+from emulator.net.shaped_stream import Resent, ShapedStream
+from emulator.net.site import Site
 
 SYN_BYTES = 60
 SYN_RETRY_S = 1.0  # RFC 6298 section 2.1; it doubles each time
+ORPHANS_MAX = 8
+"""Connections that are over for the charger and not for the peer; of more, the oldest is reset after all."""
 
 
 class ShapedHost:
-    """A host behind a link and a firewall; a `Host` itself."""
+    """A host behind a link and a site's router; a `Host` itself.
 
-    def __init__(self, host: Host, *, firewall: Firewall, link: Link) -> None:
+    Over LTE-M its traffic takes the way of the `operator`, which has no rules of the site's.
+    """
+
+    def __init__(self, host: Host, *, site: Site, link: Link, operator: Site | None = None) -> None:
+        self.resent: Resent | None = None
+        """Told of what TCP sends again, if it is set before the connection is made."""
         self._host = host
-        self._firewall = firewall
+        self._site = site
+        self._operator = operator or site
         self._link = link
-        self._streams: set[ShapedStream] = set()
+        self._streams: dict[ShapedStream, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         link.went_down = self._lost_carrier
+        link.checked = self._watch
 
     @property
     def name(self) -> str:
@@ -44,6 +55,11 @@ class ShapedHost:
     def carrier(self) -> Carrier | None:
         """What the link is attached to."""
         return self._link.carrier
+
+    @property
+    def streams(self) -> frozenset[ShapedStream]:
+        """The connections that are open now, those that only the peer believes in included."""
+        return frozenset(self._streams)
 
     async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
         """Attach, which takes its time. NetError: why the link does not come up."""
@@ -67,46 +83,54 @@ class ShapedHost:
         self._host.set_interface(interface)
 
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
-        """A socket whose packets take the link both ways, and pass the firewall on their way out."""
+        """A socket whose packets take the link and pass the router. One for broadcasts speaks to the LAN alone."""
         self._need_carrier()
         inner = await self._host.udp(port, broadcast=broadcast)
-        return ShapedDatagrams(inner, self._firewall, self._link, self.name)
+        return ShapedDatagrams(inner, self._network.datagrams(self.name, local=broadcast), self._link)
 
     async def connect(self, to: Address, *, timeout_s: float) -> Stream:
-        """Connect through firewall and link: DROP ends in TIMED_OUT, REJECT in REFUSED."""
+        """Connect through router and link: DROP ends in TIMED_OUT, REJECT in REFUSED."""
         if self.interface is None:
             raise NetError(NetReason.NO_ADDRESS, self.name)
         self._need_carrier()
+        path = self._network.stream(self.name, to)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._knock(to)
-                inner = await self._host.connect(to, timeout_s=timeout_s)
+                await self._knock(path)
+                inner = await self._host.connect(path.real, timeout_s=timeout_s)
         except TimeoutError:
             raise NetError(NetReason.TIMED_OUT, f"{to} did not answer in {timeout_s:g} s") from None
-        stream = ShapedStream(inner, self._firewall, self._link, self.name)
-        self._streams.add(stream)
-        stream.ended = self._streams.discard
+        stream = ShapedStream(inner, path, self._link, self.resent)
+        self._streams[stream] = None
+        stream.ended = self._forget
+        stream.orphaned = self._bury_oldest
         return stream
 
     async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
         """As the host inside: chargers never listen, so nothing comes in to be shaped."""
         return await self._host.listen(port, serve)
 
-    async def _knock(self, to: Address) -> None:
+    @property
+    def _network(self) -> Site:
+        return self._operator if self._link.mode is Mode.LTE else self._site
+
+    async def _knock(self, path: StreamPath) -> None:
         """Take the time of a SYN and its answer; lost ones are sent again."""
         loop, retry_s = asyncio.get_running_loop(), SYN_RETRY_S
         while True:
-            verdict = self._firewall.verdict("tcp", to, self.name)
+            verdict = path.knock()
             answered = None if verdict is Verdict.DROP else self._round_trip()
             if answered is not None:
                 break
             await asyncio.sleep(retry_s)
             retry_s *= 2
+            if self.resent is not None:
+                self.resent(SYN_BYTES, Way.UP)
         if answered > loop.time():
             await asyncio.sleep(answered - loop.time())
         self._need_carrier()
         if verdict is Verdict.REJECT:
-            raise NetError(NetReason.REFUSED, str(to))
+            raise NetError(NetReason.REFUSED, str(path.to))
 
     def _round_trip(self) -> float | None:
         """When the answer to a packet that is sent now is there; None: one of the two is lost."""
@@ -122,11 +146,15 @@ class ShapedHost:
         if self._timer is not None:
             self._timer.cancel()
         when = self._link.next_change()
-        self._timer = None if when is None else asyncio.get_running_loop().call_at(when, self._look)
+        self._timer = None if when is None else asyncio.get_running_loop().call_at(when, self._link.check)
 
-    def _look(self) -> None:
-        self._link.check()
-        self._watch()
+    def _forget(self, stream: ShapedStream) -> None:
+        del self._streams[stream]
+
+    def _bury_oldest(self) -> None:
+        orphans = [stream for stream in self._streams if stream.orphan]
+        if len(orphans) > ORPHANS_MAX:
+            orphans[0].bury()
 
     def _lost_carrier(self) -> None:
         for stream in tuple(self._streams):

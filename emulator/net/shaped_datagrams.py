@@ -1,4 +1,4 @@
-"""A UDP socket behind a link and a firewall."""
+"""A UDP socket behind a link and a site's router."""
 
 import asyncio
 from collections import deque
@@ -6,17 +6,16 @@ from collections import deque
 from emulator.errors import NetError, NetReason
 from emulator.net.api import DATAGRAM_QUEUE_MAX, Address, Datagrams
 from emulator.net.link import Link, Way
-from emulator.net.site import Firewall, Verdict
+from emulator.net.path import DatagramPath
 
 
 class ShapedDatagrams:
-    """What is sent may be dropped, lost or late; so may what comes back. REJECT is silence, for UDP sees no error."""
+    """What is sent may be dropped, lost, late or sent elsewhere; so may what comes back. A rejection is silence."""
 
-    def __init__(self, socket: Datagrams, firewall: Firewall, link: Link, who: str = "*") -> None:
+    def __init__(self, socket: Datagrams, path: DatagramPath, link: Link) -> None:
         self._socket = socket
-        self._firewall = firewall
+        self._path = path
         self._link = link
-        self._who = who
         self._loop = asyncio.get_running_loop()
         self._late: deque[tuple[float, bytes, Address]] = deque(maxlen=DATAGRAM_QUEUE_MAX)
         self._closed = False
@@ -28,19 +27,21 @@ class ShapedDatagrams:
     def send(self, data: bytes, to: Address) -> None:
         """Put a datagram on the link."""
         arrives = self._link.plan(len(data), Way.UP)
-        if arrives is None or self._firewall.verdict("udp", to, self._who) is not Verdict.PASS:
+        real = None if arrives is None else self._path.out(to)
+        if arrives is None or real is None:
             return
         if arrives <= self._loop.time():
-            self._socket.send(data, to)
+            self._socket.send(data, real)
         else:
-            self._loop.call_at(arrives, self._send_late, data, to)
+            self._loop.call_at(arrives, self._send_late, data, real)
 
     async def receive(self) -> tuple[bytes, Address]:
         """The next datagram that made it. Cancelling loses none: what is on its way stays so."""
         while not self._late:
-            data, sender = await self._socket.receive()
-            arrives = self._link.plan(len(data), Way.DOWN)
-            if arrives is not None:
+            data, real = await self._socket.receive()
+            sender = self._path.back(real)
+            arrives = None if sender is None else self._link.plan(len(data), Way.DOWN)
+            if sender is not None and arrives is not None:
                 self._late.append((arrives, data, sender))
         delay_s = self._late[0][0] - self._loop.time()
         if delay_s > 0:

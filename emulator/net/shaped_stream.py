@@ -1,4 +1,4 @@
-"""A TCP connection behind a link and a firewall: bytes come late but in order, or stop coming until it gives up."""
+"""A TCP connection behind a link and a site's router: bytes come late but in order, or stop until it gives up."""
 
 import asyncio
 from collections import deque
@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Receiver, Stream
+from emulator.net.firewall import Verdict
 from emulator.net.link import HEADER_BYTES, Link, Way
-from emulator.net.site import Firewall, Verdict
+from emulator.net.params import MTU_BYTES
+from emulator.net.path import StreamPath
 
 RETRANSMIT_S = 0.2  # Linux's lowest retransmission timeout (TCP_RTO_MIN); it doubles each time, RFC 6298 section 5.5
 RETRANSMIT_MAX_S = 120.0  # Linux's highest (TCP_RTO_MAX)
@@ -17,6 +19,9 @@ LOW_WATER_BYTES = 16 * 1024
 
 Piece = bytes | None
 """What one packet carries; None is the FIN."""
+
+Resent = Callable[[int, Way], None]
+"""Called with the bytes of each packet that is sent again, headers included."""
 
 
 class _Lane:
@@ -30,18 +35,24 @@ class _Lane:
         "_last",
         "_loop",
         "_queue",
+        "_resent",
         "_retransmits",
         "_timer",
         "held_bytes",
     )
 
     def __init__(
-        self, fate: Callable[[int], float | None], deliver: Callable[[Piece], None], gave_up: Callable[[], None]
+        self,
+        fate: Callable[[int], float | None],
+        deliver: Callable[[Piece], None],
+        gave_up: Callable[[], None],
+        resent: Callable[[int], None] | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._fate = fate
         self._deliver = deliver
         self._gave_up = gave_up
+        self._resent = resent
         self._queue: deque[Piece] = deque()
         self._flight: deque[Piece] = deque()
         self._last = 0.0
@@ -67,7 +78,10 @@ class _Lane:
     def _send(self) -> None:
         self._timer = None
         while self._queue:
-            arrives = self._fate(HEADER_BYTES + len(self._queue[0] or b""))
+            size_bytes = HEADER_BYTES + len(self._queue[0] or b"")
+            if self._retransmits and self._resent is not None:
+                self._resent(size_bytes)
+            arrives = self._fate(size_bytes)
             if arrives is None:
                 self._retransmit()
                 return
@@ -97,23 +111,26 @@ class _Lane:
 class ShapedStream:
     """A `Stream` over a `Stream`, and the `Receiver` of the inner one."""
 
-    def __init__(self, stream: Stream, firewall: Firewall, link: Link, who: str = "*") -> None:
+    def __init__(self, stream: Stream, path: StreamPath, link: Link, resent: Resent | None = None) -> None:
         self._stream = stream
-        self._firewall = firewall
+        self._path = path
         self._link = link
-        self._who = who
         self._loop = asyncio.get_running_loop()
         self._receiver: Receiver | None = None
-        self._up = _Lane(lambda size: self._fate(size, Way.UP), self._leave, self._give_up)
-        self._down = _Lane(lambda size: self._fate(size, Way.DOWN), self._arrive, self._give_up)
+        self._up = self._lane(Way.UP, self._leave, resent)
+        self._down = self._lane(Way.DOWN, self._arrive, resent)
         self._arrived: deque[Piece] = deque()
         self._arrived_bytes = 0
         self._reading_paused = self._held_back = False
         self._full = self._inner_full = False
-        self._closing = self._over = False
+        self._closing = self._over = self._peer_gone = False
         self._error: NetError | None = None
+        self.orphan = False
+        """Over for the charger, but nothing gets through to tell the peer, which still believes in it."""
+        self.orphaned: Callable[[], None] = lambda: None
+        """Called when it becomes an orphan."""
         self.ended: Callable[[ShapedStream], None] = lambda stream: None
-        """Called once, when the stream has ended."""
+        """Called once, when the stream has ended at both ends."""
         stream.attach(self)
 
     # Stream
@@ -124,7 +141,8 @@ class ShapedStream:
 
     @property
     def peer(self) -> Address:
-        return self._stream.peer
+        """Whom the charger means, whoever it really is."""
+        return self._path.to
 
     @property
     def unsent_bytes(self) -> int:
@@ -151,13 +169,23 @@ class ShapedStream:
         if not self._over:
             self._closing = True
             self._up.clear()
-            self._stream.abort()
+            self._let_go()
             self._loop.call_soon(self._end, None)
 
     def lose(self) -> None:
         """The carrier is gone: RESET, now."""
-        self._end(NetError(NetReason.RESET, "the link went down"))
+        if self.orphan:
+            self.bury()
+        else:
+            self._end(NetError(NetReason.RESET, "the link went down"))
+            self._stream.abort()
+
+    def bury(self) -> None:
+        """Tell the peer of an orphan that it is over after all."""
+        self.orphan = False
         self._stream.abort()
+        if self._over:
+            self.ended(self)
 
     def pause_reading(self) -> None:
         self._reading_paused = True
@@ -180,7 +208,12 @@ class ShapedStream:
 
     def connection_lost(self, error: NetError | None) -> None:
         self._up.clear()
-        if self._closing:
+        self._peer_gone = True
+        if self.orphan:
+            self.orphan = False
+            if self._over:
+                self.ended(self)
+        elif self._closing:
             self._end(None)
         else:
             self._error = error
@@ -196,16 +229,23 @@ class ShapedStream:
 
     # Between the two
 
+    def _lane(self, way: Way, deliver: Callable[[Piece], None], resent: Resent | None) -> _Lane:
+        count = None if resent is None else lambda size_bytes: resent(size_bytes, way)
+        return _Lane(lambda size_bytes: self._fate(size_bytes, way), deliver, self._give_up, count)
+
     def _fate(self, size_bytes: int, way: Way) -> float | None:
-        """When a packet arrives. What the firewall stops is never acknowledged, and a rejection is no reset."""
-        if self._firewall.verdict("tcp", self.peer, self._who) is not Verdict.PASS:
-            return None
-        return self._link.plan(size_bytes, way)
+        """When a packet arrives; None: it does not, and is not acknowledged."""
+        verdict = self._path.carries(size_bytes, way)
+        if verdict is Verdict.PASS:
+            return self._link.plan(size_bytes, way)
+        if verdict in (Verdict.RESET, Verdict.STRAY):
+            self._loop.call_soon(self._cut, verdict)
+        return None
 
     def _pieces(self, data: bytes) -> list[bytes]:
         """Packets as the link has them, where it matters how many there are."""
         params = self._link.params
-        if not (params.loss or params.rate_bps):
+        if not (params.loss or params.rate_bps or params.mtu_bytes < MTU_BYTES):
             return [data]
         size = params.mtu_bytes - HEADER_BYTES
         return [data[start : start + size] for start in range(0, len(data), size)]
@@ -251,8 +291,30 @@ class ShapedStream:
             self._receiver.resume_writing()
 
     def _give_up(self) -> None:
+        self._let_go()
         self._end(NetError(NetReason.TIMED_OUT, f"{self.peer} acknowledges nothing"))
-        self._stream.abort()
+
+    def _cut(self, verdict: Verdict) -> None:
+        """Somebody else sent a RST: to both ends, or to ours alone."""
+        if self._over:
+            return
+        if verdict is Verdict.RESET:
+            self._stream.abort()
+        else:
+            self._leave_behind()
+        self._end(NetError(NetReason.RESET, f"on the way to {self.peer}"))
+
+    def _let_go(self) -> None:
+        """Send a RST, if it gets through."""
+        if self._path.carries(HEADER_BYTES, Way.UP) in (Verdict.PASS, Verdict.RESET):
+            self._stream.abort()
+        else:
+            self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        if not self._peer_gone:
+            self.orphan = True
+            self.orphaned()
 
     def _end(self, error: NetError | None) -> None:
         if self._over:
@@ -262,7 +324,8 @@ class ShapedStream:
         self._up.clear()
         self._down.clear()
         self._arrived.clear()
-        self.ended(self)
+        if not self.orphan:
+            self.ended(self)
         self._report()
 
     def _report(self) -> None:

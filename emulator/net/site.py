@@ -1,71 +1,60 @@
-"""The site's firewall: which outgoing traffic it drops or rejects (manual row M2 lists what it must let through)."""
+"""The site's network as its chargers meet it: firewall, address translation, detours, and what breaks on the way."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from ipaddress import AddressValueError, IPv4Address
 from random import Random
-from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
-
-from emulator.errors import UsageError
 from emulator.faults import Fault, FaultSet, Undo
+from emulator.net import detour, firewall, nat, path
+from emulator.net.detour import Appliances, CaptivePortal, Detours, Intercept
+from emulator.net.firewall import AllowOnly, Block, Firewall, Hosts
+from emulator.net.nat import Nat, NatReboot
+from emulator.net.path import DatagramPath, Gear, MtuBlackHole, Reset, StreamPath
+from emulator.net.place import Router
 from emulator.wire.address import Address
 
-Protocol = Literal["tcp", "udp"]
+FAULTS = (*firewall.FAULTS, *nat.FAULTS, *detour.FAULTS, *path.FAULTS)
 
 
-class Verdict(StrEnum):
-    """What the firewall does with a packet."""
-
-    PASS = "pass"  # noqa: S105 - a verdict, no password
-    DROP = "drop"
-    REJECT = "reject"
+ROUTER = Router()
+"""A router as they usually are."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block(Fault):
-    """Outgoing traffic to this protocol, port and host gets nowhere; whatever is left out means any."""
+class Site:
+    """One site's router, shared by its chargers: a pure decision for every packet. `now` is monotonic seconds."""
 
-    kind: ClassVar[str] = "site.block"
-    protocol: Literal["tcp", "udp", "*"] = "*"
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    host: str | None = None
-    """IP address or host name."""
-    action: Literal["drop", "reject"] = "drop"
+    def __init__(
+        self,
+        rng: Random,
+        now: Callable[[], float],
+        names: Mapping[str, tuple[str, ...]],
+        *,
+        router: Router = ROUTER,
+        appliances: Appliances | None = None,
+    ) -> None:
+        """`names` maps the host names that faults may use to their addresses."""
+        faults, hosts = FaultSet(rng, now), Hosts(names)
+        self.firewall = Firewall(faults, hosts)
+        self._gear = Gear(faults, hosts, self.firewall, Nat(router, faults), Detours(faults, hosts, appliances), now)
 
+    def inject(self, fault: Fault) -> Undo:
+        """Make one of `FAULTS` active. UsageError: it names a host that nobody knows, or nothing here can do it."""
+        gear = self._gear
+        match fault:
+            case Block() | AllowOnly():
+                gear.firewall.check(fault)
+            case CaptivePortal() | Intercept():
+                gear.detours.check(fault)
+            case MtuBlackHole() | Reset():
+                gear.hosts.check(fault.host)
+        undo = gear.faults.inject(fault)
+        if isinstance(fault, NatReboot):
+            gear.nat.forget(fault.who)
+        return undo
 
-FAULTS = (Block,)
+    def stream(self, who: str, to: Address) -> StreamPath:
+        """The way of a new TCP connection of `who`."""
+        return StreamPath(self._gear, who, to)
 
-
-class Firewall:
-    """Lets everything out but what `Block` faults name."""
-
-    def __init__(self, rng: Random, now: Callable[[], float], names: Mapping[str, str]) -> None:
-        """`names` maps the host names that faults may use to addresses."""
-        self._faults = FaultSet(rng, now)
-        self._names = dict(names)
-
-    def inject(self, fault: Block) -> Undo:
-        """Add a rule. UsageError: its host is a name that nobody knows."""
-        if fault.host is not None and fault.host not in self._names and not _is_address(fault.host):
-            raise UsageError(f"host: {fault.host!r} is no host here; there are {', '.join(sorted(self._names))}")
-        return self._faults.inject(fault)
-
-    def verdict(self, protocol: Protocol, to: Address, who: str = "*") -> Verdict:
-        """What happens to a packet of `who` on its way out."""
-        fault = self._faults.strikes(Block, who, when=lambda rule: self._matches(rule, protocol, to))
-        return Verdict(fault.action) if fault else Verdict.PASS
-
-    def _matches(self, rule: Block, protocol: Protocol, to: Address) -> bool:
-        host = self._names.get(rule.host, rule.host) if rule.host else None
-        return rule.protocol in ("*", protocol) and rule.port in (None, to.port) and host in (None, to.host)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
+    def datagrams(self, who: str, *, local: bool = False) -> DatagramPath:
+        """The way of a new UDP socket of `who`; `local` for one that speaks to its own LAN."""
+        return DatagramPath(self._gear, who, local=local)

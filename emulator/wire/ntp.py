@@ -14,9 +14,13 @@ CLIENT, SERVER = 3, 4
 UNSYNCHRONISED = 3
 """Leap indicator of a server that has no time itself."""
 
+SECOND = 1 << 32
+"""Units of a timestamp in a second."""
+
 _EPOCH = datetime(1900, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ERA = 1 << 64
+_HALF_ERA = _ERA // 2
 _TIMESTAMPS = struct.Struct("!4Q")
 _TIMESTAMPS_AT = 16
 
@@ -39,6 +43,7 @@ class NtpPacket:
     poll: int = 0
     precision: int = 0
     root_delay_s: float = 0.0
+    """Signed by RFC 5905, but read as unsigned: what is negative comes out above 32,767 s."""
     root_dispersion_s: float = 0.0
     reference_id: bytes = b"\0\0\0\0"
     reference: int = 0
@@ -63,7 +68,17 @@ class Measurement:
 
 def timestamp(utc: datetime) -> int:
     """The NTP timestamp of a moment, whatever its era."""
-    return ((utc - _EPOCH) // _MICROSECOND * (1 << 32) // 1_000_000) % _ERA
+    return ((utc - _EPOCH) // _MICROSECOND * SECOND // 1_000_000) % _ERA
+
+
+def shifted(stamp: int, by_s: float) -> int:
+    """A timestamp moved by some seconds; one that is unset stays so."""
+    return (stamp + int(by_s * SECOND)) % _ERA if stamp else 0
+
+
+def elapsed_s(earlier: int, later: int) -> float:
+    """Seconds from one timestamp to another, negative if they are the other way round; less than 68 years."""
+    return ((later - earlier + _HALF_ERA) % _ERA - _HALF_ERA) / SECOND
 
 
 def decode(data: bytes) -> NtpPacket:
@@ -116,24 +131,27 @@ def encode(message: NtpPacket) -> bytes:
         raise NtpError(str(error)) from None
 
 
-def measure(reply: NtpPacket, arrived: int) -> Measurement:
-    """Offset ((t2 - t1) + (t3 - t4)) / 2 and delay (t4 - t1) - (t3 - t2) of a reply that arrived at our `arrived`.
+def measure(reply: NtpPacket, sent: datetime, arrived: datetime) -> Measurement:
+    """Offset ((t2 - t1) + (t3 - t4)) / 2 and delay (t4 - t1) - (t3 - t2) of a reply, `sent` and `arrived` by our clock.
 
-    Right as long as the two clocks are less than 68 years apart, across the era change of 2036 too.
+    The server's timestamps mean a time from 1968 to 2104 (RFC 4330 section 3), so that our clock may show any year.
     """
     stats = ntplib.NTPStats()
-    stats.orig_timestamp = _exact(reply.origin)
-    stats.recv_timestamp = _near(reply.received, reply.origin)
-    stats.tx_timestamp = _near(reply.transmitted, reply.origin)
-    stats.dest_timestamp = _near(arrived, reply.origin)
+    stats.orig_timestamp = _since_1900(sent)
+    stats.recv_timestamp = _meant(reply.received)
+    stats.tx_timestamp = _meant(reply.transmitted)
+    stats.dest_timestamp = _since_1900(arrived)
     return Measurement(float(stats.offset), float(stats.delay))
 
 
 def _exact(stamp: int) -> Fraction:
-    return Fraction(stamp, 1 << 32)
+    return Fraction(stamp, SECOND)
 
 
-def _near(stamp: int, other: int) -> Fraction:
-    """The moment that a timestamp means, if it is less than half an era from `other`."""
-    half = _ERA // 2
-    return _exact(other + (stamp - other + half) % _ERA - half)
+def _since_1900(utc: datetime) -> Fraction:
+    return Fraction((utc - _EPOCH) // _MICROSECOND, 1_000_000)
+
+
+def _meant(stamp: int) -> Fraction:
+    """Seconds since 1900: the highest bit is set from 1968 to the end of the first era in 2036."""
+    return _exact(stamp if stamp >= _HALF_ERA else stamp + _ERA)

@@ -37,6 +37,7 @@ FIGURES: dict[str, Kind] = {
         "messages/s", "QoS 1 messages from 50 chargers through endpoint and Mosquitto, to PUBACK"
     ),
     "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
+    "data.day_mb": Kind("MB", "data of one charger in a day with one charge, beside what the manual says", False),
 }
 """Every figure by its name. Names are fixed: others read them in report.json."""
 

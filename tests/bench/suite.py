@@ -54,7 +54,7 @@ BENCHMARKS = (
         logins,
     ),
     Benchmark("messages", ("endpoint.d2c_msg_per_s",), messages),
-    Benchmark("day", ("sim.charger_day_s",), days),
+    Benchmark("day", ("sim.charger_day_s", "data.day_mb"), days),
 )
 
 

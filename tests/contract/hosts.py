@@ -15,9 +15,13 @@ from emulator.net.api import Address, Host, Interface
 from emulator.net.bearer import Cable
 from emulator.net.link import Link
 from emulator.net.loopback import LoopbackHost, claim_plan
+from emulator.net.meter import DataMeter, ports_of
+from emulator.net.metered import MeteredHost
+from emulator.net.place import Router
 from emulator.net.shaped import ShapedHost
 from emulator.net.sim import SimNet
-from emulator.net.site import Firewall
+from emulator.net.site import Site as SiteNetwork
+from emulator.profile import load_profile
 
 NOBODY = Address("203.0.113.9", 8883)
 SOON_S = 2.0
@@ -66,21 +70,31 @@ def _loopback(*, single: bool) -> Iterator[Site]:
 
 @contextmanager
 def _shaped(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site]:
-    """Behind a perfect link and a firewall without rules every host is what it was."""
+    """Behind a perfect link and a router that neither translates nor filters every host is what it was."""
     now = asyncio.get_running_loop().time
-    firewall = Firewall(Random(1), now, {})
+    network = SiteNetwork(Random(1), now, {}, router=Router(nat=False))
     with inside() as site:
 
         def make(name: str, address: str | None) -> Host:
             link = Link(name, {Mode.ETHERNET: Cable()}, FaultSet(Random(1), now), Random(1), now)
             link.attach(Mode.ETHERNET, FACTORY)
-            return ShapedHost(site.make(name, address), firewall=firewall, link=link)
+            return ShapedHost(site.make(name, address), site=network, link=link)
 
         yield Site(site.lan, make)
 
 
+@contextmanager
+def _metered(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site]:
+    """A meter only looks on."""
+    ports = ports_of(load_profile().network)
+    with inside() as site:
+        yield Site(site.lan, lambda name, address: MeteredHost(site.make(name, address), DataMeter(), ports))
+
+
 WAYS = {
     "sim": (SimLoop, _sim),
+    "metered-sim": (SimLoop, lambda: _metered(lambda: _shaped(_sim))),
+    "metered-loopback-uvloop": (uvloop.new_event_loop, lambda: _metered(lambda: _loopback(single=False))),
     "shaped-sim": (SimLoop, lambda: _shaped(_sim)),
     "shaped-loopback-uvloop": (uvloop.new_event_loop, lambda: _shaped(lambda: _loopback(single=False))),
     "loopback": (asyncio.SelectorEventLoop, lambda: _loopback(single=False)),

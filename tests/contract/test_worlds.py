@@ -16,18 +16,20 @@ QUICK = {
     "dns.try_timeout_s": 0.3,
     "dns.attempts": 1,
     "ntp.try_timeout_s": 0.3,
-    "ntp.tries": 2,
+    "ntp.tries": 1,
+    "ntp.rate_pause_s": 0.05,
     "dhcp.first_retransmit_s": 0.4,
     "dhcp.jitter_s": 0.1,
     "dhcp.budget_s": 1.0,
     "network.connect_timeout_s": 0.6,
+    "network.tls_timeout_s": 2.0,
     "backoff.first_s": 0.1,
     "backoff.cap_without_car_s": 0.0,
 }
 """The same waits everywhere, short enough for real time."""
 
 UNTIL_TIME: list[Row] = [("link", "passed", None), ("address", "passed", None), ("names", "passed", None)]
-UNTIL_HUB: list[Row] = [*UNTIL_TIME, ("time", "passed", None)]
+UNTIL_HUB: list[Row] = [*UNTIL_TIME, ("time", "passed", None), ("trust", "passed", None)]
 ONLINE: list[Row] = [*UNTIL_HUB, ("hub", "passed", None), ("firmware", "passed", None)]
 
 BROKEN: dict[str, tuple[dict[str, Any], list[Row]]] = {
@@ -35,7 +37,9 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Row]]] = {
     "no name server": ({"kind": "dns.silence"}, [*UNTIL_TIME[:2], ("names", "failed", "dns_silent")]),
     "name servers that fail": ({"kind": "dns.servfail"}, [*UNTIL_TIME[:2], ("names", "failed", "dns_failed")]),
     "no time": ({"kind": "ntp.silence"}, [*UNTIL_TIME, ("time", "failed", "ntp_silent")]),
-    "time refused": ({"kind": "ntp.kiss", "code": "DENY"}, [*UNTIL_TIME, ("time", "failed", "ntp_refused")]),
+    "time refused": ({"kind": "ntp.kiss"}, [*UNTIL_TIME, ("time", "failed", "ntp_refused")]),
+    "time absurd": ({"kind": "ntp.absurd_root"}, [*UNTIL_TIME, ("time", "failed", "ntp_absurd")]),
+    "time forged": ({"kind": "ntp.wrong_origin"}, [*UNTIL_TIME, ("time", "failed", "ntp_absurd")]),
     "port dropped": (
         {"kind": "site.block", "protocol": "tcp", "port": 8883},
         [*UNTIL_HUB, ("hub", "failed", "timed_out")],
@@ -44,6 +48,28 @@ BROKEN: dict[str, tuple[dict[str, Any], list[Row]]] = {
         {"kind": "site.block", "protocol": "tcp", "port": 8883, "action": "reject"},
         [*UNTIL_HUB, ("hub", "failed", "refused")],
     ),
+    "nobody has logged in at the guest network": (
+        {"kind": "site.captive_portal"},
+        [*UNTIL_TIME, ("time", "failed", "ntp_silent")],
+    ),
+    "only names and web pages": (
+        {"kind": "site.allow_only", "allow": ["udp/53", "tcp/443"]},
+        [*UNTIL_TIME, ("time", "failed", "ntp_silent")],
+    ),
+    "everything but the hub": (
+        {"kind": "site.allow_only", "allow": ["udp/53", "udp/123", "tcp/443"], "action": "reject"},
+        [*UNTIL_HUB, ("hub", "failed", "refused")],
+    ),
+    "a proxy that inspects TLS": (
+        {"kind": "site.intercept", "ports": [8883]},
+        [*UNTIL_HUB, ("hub", "failed", "tls_unknown_ca")],
+    ),
+    "big packets vanish": (
+        {"kind": "site.mtu_black_hole", "port": 8883},
+        [*UNTIL_HUB, ("hub", "failed", "timed_out")],
+    ),
+    "forged resets": ({"kind": "site.reset", "port": 8883}, [*UNTIL_HUB, ("hub", "failed", "reset")]),
+    "no room in the router's table": ({"kind": "site.nat_full"}, [*UNTIL_TIME[:2], ("names", "failed", "dns_silent")]),
     "unknown root": (
         {"kind": "hub.certificate", "bad": "unknown_root"},
         [*UNTIL_HUB, ("hub", "failed", "tls_unknown_ca")],

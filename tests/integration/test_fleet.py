@@ -15,7 +15,7 @@ from tests.programs import CloudProgram, Program, descendants, left_over, python
 
 pytestmark = pytest.mark.needs("mosquitto")
 
-STAGES = {"link", "address", "names", "time", "hub", "firmware"}
+STAGES = {"link", "address", "names", "time", "trust", "hub", "firmware"}
 WITHIN_S = 60.0
 
 

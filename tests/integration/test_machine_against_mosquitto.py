@@ -60,7 +60,7 @@ class Broker:
     def publish(self, topic: str, payload: str, qos: int) -> None:
         host, port = self.plan.binding(self.address)
         command = [program("mosquitto_pub"), "-h", host, "-p", str(port), "-u", USER, "-P", PASSWORD.decode()]
-        command += ["--cafile", str(self.certs.root_path), "--insecure"]  # by address; our own client checks the name
+        command += ["--cafile", str(self.certs.roots_path), "--insecure"]  # by address; our own client checks the name
         subprocess.run([*command, "-t", topic, "-m", payload, "-q", str(qos)], check=True, timeout=WITHIN_S)
 
 

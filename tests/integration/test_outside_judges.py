@@ -92,7 +92,7 @@ class PahoCharger:
         expiry = int(datetime.now(UTC).timestamp()) + 600  # noqa: TID251 - a client of its own, on the machine's clock
         token = sas_token(f"ZapCloud.azure-devices.net/devices/{SERIAL}", hub.key, expiry)
         client.username_pw_set(username(HUB_HOST, SERIAL, "2018-06-30"), token)
-        context = ssl.create_default_context(cafile=str(hub.certs.root_path))
+        context = ssl.create_default_context(cafile=str(hub.certs.roots_path))
         context.check_hostname = False  # paho checks the name that it dials, an address here
         client.tls_set_context(context)
         client.will_set(EVENTS, b"broke", qos=1)

@@ -7,7 +7,7 @@ import pytest
 
 from emulator.errors import UsageError
 from emulator.net.loopback import LoopbackPlan
-from emulator.remote import RemoteCloud
+from emulator.remote import Anchors, RemoteCloud
 
 
 def answering(body: bytes, status: str, ask: Callable[[str], Awaitable[object]]) -> None:
@@ -40,7 +40,7 @@ def test_something_else_behind_the_control_url_gets_one_line(body: bytes, status
 @pytest.mark.parametrize("body", [b"{}", b'{"devices": []}', b'{"devices": [{"serial": "A", "key": "?"}]}'])
 def test_production_elsewhere_gets_one_line(body: bytes) -> None:
     async def ask(control: str) -> None:
-        await RemoteCloud(control, LoopbackPlan(3), "", "").produce_one("ZPR000001")
+        await RemoteCloud(control, LoopbackPlan(3), Anchors("", "", "", "", b"")).produce_one("ZPR000001")
 
     with pytest.raises(UsageError, match="control: POST /devices"):
         answering(body, "201 Created", ask)

@@ -125,7 +125,7 @@ def test_our_server_and_asyncio_s_own_tls_client_agree(certs: CertsDir, new_loop
 
             listener = await hub.listen(8883, serve)
             host, port = plan.binding(listener.local)
-            trust = ssl.create_default_context(cafile=str(certs.root_path))
+            trust = ssl.create_default_context(cafile=str(certs.roots_path))
             reader, writer = await asyncio.open_connection(host, port, ssl=trust, server_hostname=HUB_HOST)
             sent = bytes(range(256)) * 4000
             writer.write(sent)

@@ -18,6 +18,7 @@ from tests.programs import CloudProgram, Ended, Program, descendants, left_over,
 READY_KEYS = {
     *("ready", "hub", "mqtt", "https", "dns", "ntp", "dhcp", "ca", "firmware_key", "control"),
     *("service_connection_string", "mosquitto", "loopback"),
+    *("roots", "vendor_root", "bundle_key", "bundle"),
 }
 LOCAL = ("--bus", "local")
 WITHIN_S = 20.0
@@ -52,7 +53,9 @@ def test_the_ready_line_says_where_everything_is() -> None:
             assert connects(cloud.ready[name]), name
         for name in ("dns", "ntp", "dhcp"):
             assert set(cloud.ready[name]) == {"host", "port"}
-        assert Path(cloud.ready["ca"]).is_file() and Path(cloud.ready["firmware_key"]).is_file()
+        for name in ("ca", "firmware_key", "roots", "vendor_root", "bundle_key"):
+            assert Path(cloud.ready[name]).is_file(), name
+        assert cloud.ready["bundle"]["ver"] == 8
         names = [part.partition("=")[0] for part in cloud.ready["service_connection_string"].split(";")]
         assert names == ["HostName", "SharedAccessKeyName", "SharedAccessKey"]
         assert cloud.call("GET", "/ready") == (200, cloud.ready)
@@ -93,7 +96,7 @@ def test_chargers_are_made_shown_and_forgotten_with_the_cloud() -> None:
     ("method", "path", "body", "status", "error"),
     [
         ("GET", "/devices/nobody", None, 404, "device nobody: no such device"),
-        ("GET", "/history/nothing", None, 404, "service nothing: no such service; there are dhcp, dns,"),
+        ("GET", "/history/nothing", None, 404, "service nothing: no such service; there are bundle, dhcp, dns,"),
         ("POST", "/devices", {"serial": "A", "count": 1}, 400, "body: give either serial or count"),
         ("POST", "/devices", {"count": 0}, 400, "body: count: "),
         ("POST", "/devices", [], 400, "body: object: "),
@@ -104,6 +107,7 @@ def test_chargers_are_made_shown_and_forgotten_with_the_cloud() -> None:
         ("POST", "/faults", {"kind": "dns.silence", "count": 0}, 400, "fault: count: "),
         ("DELETE", "/faults/7", None, 404, "fault 7: no such fault"),
         ("POST", "/firmware", {"version": "9.9.9.9", "signer": "me"}, 400, "me"),
+        ("POST", "/bundle", {"roots": "none"}, 400, "bundle none: not known; known are both, new, old"),
         ("PUT", "/ready", None, 405, "Method Not Allowed"),
     ],
 )
@@ -128,6 +132,12 @@ def test_faults_are_listed_and_healed(local_cloud: CloudProgram) -> None:
     assert local_cloud.call("GET", "/faults")[1] == {"faults": [{"id": made["id"], "fault": fault}]}
     assert local_cloud.call("DELETE", f"/faults/{made['id']}")[0] == 200
     assert local_cloud.call("GET", "/faults")[1] == {"faults": []}
+
+
+def test_a_bundle_that_is_published_is_what_chargers_leave_production_with(local_cloud: CloudProgram) -> None:
+    assert local_cloud.call("POST", "/bundle", {"roots": "both"}) == (201, {"version": 9, "roots": "both"})
+    bundle = local_cloud.call("GET", "/ready")[1]["bundle"]
+    assert bundle["ver"] == 9 and bundle["data"].count("BEGIN CERTIFICATE") == 2
 
 
 # Two clouds, and one that has only 127.0.0.1

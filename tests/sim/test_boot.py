@@ -7,7 +7,7 @@ import pytest
 from emulator.world import World
 from tests.life import SERIAL, Life, live
 
-STAGE_ORDER = ["link", "address", "names", "time", "hub", "firmware"]
+STAGE_ORDER = ["link", "address", "names", "time", "trust", "hub", "firmware"]
 
 
 async def online(life: Life) -> None:
@@ -63,7 +63,8 @@ def test_dhcp_without_dns_servers_uses_the_fallbacks_too() -> None:
         ({"kind": "dns.servfail"}, "names", "dns_failed"),
         ({"kind": "dns.refused"}, "names", "dns_failed"),
         ({"kind": "ntp.silence"}, "time", "ntp_silent"),
-        ({"kind": "ntp.kiss", "code": "DENY"}, "time", "ntp_refused"),
+        ({"kind": "ntp.kiss", "code": "RATE"}, "time", "ntp_refused"),
+        ({"kind": "ntp.wrong_origin"}, "time", "ntp_absurd"),
         ({"kind": "site.block", "protocol": "tcp", "port": 8883}, "hub", "timed_out"),
         ({"kind": "site.block", "protocol": "tcp", "port": 8883, "action": "reject"}, "hub", "refused"),
         ({"kind": "site.block", "protocol": "udp", "port": 123}, "time", "ntp_silent"),

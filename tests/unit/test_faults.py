@@ -7,8 +7,8 @@ import pytest
 
 from emulator.errors import UsageError
 from emulator.faults import Fault, FaultSet, fault_from
-from emulator.net.link import Down
-from emulator.net.site import Block
+from emulator.net.firewall import Block
+from emulator.net.link_faults import Down
 
 TABLE: dict[str, type[Fault]] = {fault.kind: fault for fault in (Block, Down)}
 

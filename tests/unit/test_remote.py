@@ -1,32 +1,53 @@
 """What a cloud says of itself in its ready line, and lines that are none."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emulator.boot.roots import BUNDLE_KEY
 from emulator.errors import UsageError
-from emulator.remote import RemoteCloud
+from emulator.flash import MemoryFlash
+from emulator.remote import Anchors, RemoteCloud
 
 LOOPBACK = {"net": 3, "single": False, "ports": []}
+FILES = ("roots", "firmware_key", "vendor_root", "bundle_key")
+BUNDLE = {"ver": 8, "sign": "30", "data": "-----"}
 
 
 @pytest.fixture
 def ready(tmp_path: Path) -> dict[str, Any]:
     """A good ready line."""
-    for name in ("root.pem", "firmware.pem"):
+    for name in FILES:
         (tmp_path / name).write_text(f"-----{name}-----", encoding="ascii")
-    pems = {"ca": str(tmp_path / "root.pem"), "firmware_key": str(tmp_path / "firmware.pem")}
-    return {"control": "http://127.0.0.1:1", "loopback": LOOPBACK, **pems}
+    pems = {name: str(tmp_path / name) for name in FILES}
+    return {"control": "http://127.0.0.1:1", "loopback": LOOPBACK, "bundle": BUNDLE, **pems}
 
 
 def test_a_ready_line_tells_all(ready: dict[str, Any]) -> None:
     cloud = RemoteCloud.from_ready(ready)
     assert (cloud.control, cloud.plan.net) == (ready["control"], 3)
-    assert (cloud.roots_pem, cloud.firmware_key_pem) == ("-----root.pem-----", "-----firmware.pem-----")
+    trusted = cloud.anchors
+    assert (trusted.roots_pem, trusted.firmware_key_pem) == ("-----roots-----", "-----firmware_key-----")
+    assert (trusted.vendor_root_pem, trusted.bundle_key_pem) == ("-----vendor_root-----", "-----bundle_key-----")
+    assert json.loads(trusted.bundle) == BUNDLE
 
 
-@pytest.mark.parametrize("missing", ["control", "loopback", "ca", "firmware_key"])
+def test_what_chargers_trust_goes_to_worker_processes_as_it_is(ready: dict[str, Any]) -> None:
+    trusted = RemoteCloud.from_ready(ready).anchors
+    assert Anchors.from_json(json.loads(json.dumps(trusted.to_json()))) == trusted
+
+
+def test_flash_leaves_production_with_the_bundle_and_keeps_one_that_it_has(ready: dict[str, Any]) -> None:
+    cloud = RemoteCloud.from_ready(ready)
+    assert cloud.flash().get(BUNDLE_KEY) is cloud.anchors.bundle
+    used = MemoryFlash()
+    used.put(BUNDLE_KEY, b"newer")
+    assert cloud.flash(used) is used and used.get(BUNDLE_KEY) == b"newer"
+
+
+@pytest.mark.parametrize("missing", ["control", "loopback", "bundle", *FILES])
 def test_a_line_that_lacks_something_is_no_cloud_of_ours(ready: dict[str, Any], missing: str) -> None:
     del ready[missing]
     with pytest.raises(UsageError, match=f"ready line: .*{missing}"):
@@ -36,8 +57,8 @@ def test_a_line_that_lacks_something_is_no_cloud_of_ours(ready: dict[str, Any], 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"ca": "/nonexistent"}, "ca: /nonexistent: No such file"),
-        ({"ca": "/"}, "ca: /: Is a directory"),
+        ({"roots": "/nonexistent"}, "roots: /nonexistent: No such file"),
+        ({"roots": "/"}, "roots: /: Is a directory"),
         ({"firmware_key": None}, "ready line"),
         ({"loopback": {"net": "x"}}, "loopback plan"),
         ({"loopback": None}, "loopback plan"),
@@ -50,6 +71,6 @@ def test_a_line_with_something_wrong(ready: dict[str, Any], wrong: dict[str, Any
 
 
 def test_a_file_that_is_no_pem(ready: dict[str, Any]) -> None:
-    Path(ready["ca"]).write_bytes(b"\xff")
+    Path(ready["roots"]).write_bytes(b"\xff")
     with pytest.raises(UsageError, match="not a PEM file"):
         RemoteCloud.from_ready(ready)

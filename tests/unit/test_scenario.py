@@ -93,6 +93,19 @@ def test_every_shipped_scenario_is_named_after_its_file_and_says_what_to_do(name
             HEAD + '[charger.profile]\nntp.gait = "strict"\n' + POWER + EXPECT,
             "x.toml: charger.profile: ntp.gait: no such key",
         ),
+        (HEAD + '[site.plc]\ngrid = "dc"\n' + POWER + EXPECT, "x.toml: site: plc.grid: Input should be 'tn' or 'it'"),
+        (HEAD + "[site.sewage]\npipes = 3\n" + POWER + EXPECT, "x.toml: site: sewage: no such key"),
+        (
+            HEAD + "[charger.place.wifi]\nsignal_dbm = 10\n" + POWER + EXPECT,
+            "x.toml: charger.place: wifi.signal_dbm: Input should be less than or equal to 0",
+        ),
+        (HEAD + '[charger.place]\n"plc.cable" = 3\n' + POWER + EXPECT, "x.toml: charger.place: plc.cable: no such key"),
+        (HEAD + '[charger.local]\nmode = "pigeon"\n' + POWER + EXPECT, "x.toml: charger.local: mode: Input should be"),
+        (HEAD + "[charger.local]\npin = 1\n" + POWER + EXPECT, "x.toml: charger.local: pin: Extra inputs are not"),
+        (
+            HEAD + POWER + '[[step]]\nat_s = 1\ndo = "local"\nset = { ssid = "" }\n' + EXPECT,
+            "x.toml: step.2.set: ssid: String should have at least 1 character",
+        ),
         (HEAD + '[charger]\nserial = "me"\n' + POWER + EXPECT, "x.toml: charger.serial: String should match pattern"),
     ],
 )
@@ -113,6 +126,42 @@ def test_profile_changes_are_written_dotted_or_as_tables() -> None:
     tables = parse_scenario(HEAD + "[charger.profile.ntp]\ntries = 2\n" + POWER + EXPECT, where="x.toml")
     quoted = parse_scenario(HEAD + '[charger]\nprofile = { "ntp.tries" = 2 }\n' + POWER + EXPECT, where="x.toml")
     assert tables.charger.changes == quoted.charger.changes == {"ntp.tries": 2}
+
+
+def test_site_place_and_local_settings_are_written_dotted_or_as_tables_and_reach_the_world() -> None:
+    text = (
+        HEAD
+        + '[site.plc]\ngrid = "it"\ngateways = [{ name = "east", key = "key-of-the-site" }]\n'
+        + '[charger.local]\nmode = "plc"\nplc_key = "key-of-the-site"\n'
+        + '[charger.place]\n"plc.cable_m" = 40.0\n[charger.place.wifi]\nlevels_dbm = { ap-1 = -70.0 }\n'
+        + POWER
+        + '[[step]]\nat_s = 1\ndo = "local"\nset = { password = "secret-of-the-site" }\n'
+        + '[[step]]\nat_s = 2\ndo = "command"\nid = 300\n'
+        + 'payload = ["Wifi_Parameters", "password", "secret-of-the-site"]\n'
+        + EXPECT
+    )
+    scenario = parse_scenario(text, where="x.toml")
+    assert (scenario.setup.plc.grid, scenario.setup.plc.gateways[0].name) == ("it", "east")
+    verdict, world, charger = run(text)
+    local = {"mode": "plc", "plc_key": "key-of-the-site"}
+    assert world.produced == (local, {"plc.cable_m": 40.0, "wifi.levels_dbm": {"ap-1": -70.0}})
+    assert charger.done == [("local", {"password": "secret-of-the-site"})]
+    told = f"{scenario}{verdict.as_json()}" + "".join(event.as_json() for event in verdict.timeline)
+    assert "key-of-the-site" not in told and "secret-of-the-site" not in told
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        '[charger.local]\npassword = "hunter2"\n',
+        '[site.plc]\ngateways = [{ key = "hunter2" }]\n',
+        '[site.wifi]\naccess_points = [{ password = "hunter2" }]\n',
+    ],
+)
+def test_a_secret_that_is_refused_is_not_shown(wrong: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_scenario(HEAD + wrong + POWER + EXPECT, where="x.toml")
+    assert "at least 8 characters" in str(refused.value) and "hunter2" not in str(refused.value)
 
 
 def test_a_file_is_loaded_by_its_path_and_an_unknown_name_is_refused_with_the_names_there_are(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certs import BadKind, CertsDir, default_dir, ensure
-from certs.layout import HUB_HOST, SERVER_NAMES, file_names
+from certs import BadKind, CertsDir, Root, default_dir, ensure
+from certs.layout import HUB_HOST, SERVER_NAMES, file_names, roots_of
 from emulator.errors import UsageError
 
 NO_CHECK_TIME = 0x200000
@@ -21,11 +21,13 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> CertsDir:
     return ensure(tmp_path_factory.mktemp("made") / "certs")
 
 
-def handshake(certs: CertsDir, chain: Path, key: Path, host: str, *, check_time: bool = True) -> None:
-    """One TLS handshake in memory; raises what the client raises."""
+def handshake(
+    certs: CertsDir, chain: Path, key: Path, host: str, *, check_time: bool = True, root: Root | None = None
+) -> None:
+    """One TLS handshake in memory; raises what the client raises. It trusts all roots, or the one that is named."""
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(chain, key)
-    client_context = ssl.create_default_context(cadata=certs.roots_pem())
+    client_context = ssl.create_default_context(cadata=certs.root_pem(root) if root else certs.roots_pem())
     if not check_time:
         client_context.verify_flags |= NO_CHECK_TIME
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -41,9 +43,31 @@ def handshake(certs: CertsDir, chain: Path, key: Path, host: str, *, check_time:
 
 
 @pytest.mark.parametrize("host", [*SERVER_NAMES, "worker-1.azure-devices.net"])
-def test_every_default_host_is_vouched_for_by_the_root(certs: CertsDir, host: str) -> None:
+def test_every_default_host_is_vouched_for_by_the_roots(certs: CertsDir, host: str) -> None:
     chain, key = certs.server(host if host in SERVER_NAMES else HUB_HOST)
     handshake(certs, chain, key, host)
+
+
+@pytest.mark.parametrize("host", SERVER_NAMES)
+def test_a_chain_leads_to_its_own_root_and_to_no_other(certs: CertsDir, host: str) -> None:
+    for issuer in roots_of(host):
+        for trusted in Root:
+            if issuer is trusted:
+                handshake(certs, *certs.server(host, issuer), host, root=trusted)
+            else:
+                with pytest.raises(ssl.SSLCertVerificationError, match="unable to get"):
+                    handshake(certs, *certs.server(host, issuer), host, root=trusted)
+
+
+def test_the_bundle_host_is_the_vendors_and_the_others_are_under_the_old_public_root() -> None:
+    assert {host: roots_of(host)[0] for host in SERVER_NAMES} == {
+        host: Root.VENDOR if host == "devices.zaptec.com" else Root.OLD for host in SERVER_NAMES
+    }
+
+
+def test_a_public_host_has_no_certificate_of_the_vendor(certs: CertsDir) -> None:
+    with pytest.raises(UsageError, match="under the vendor root"):
+        certs.server(HUB_HOST, Root.VENDOR)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +94,7 @@ def test_bad_dates_are_the_only_thing_wrong_with_them(certs: CertsDir, kind: Bad
 def test_private_keys_are_for_the_owner_only(certs: CertsDir) -> None:
     assert stat.S_IMODE(certs.path.stat().st_mode) == 0o700
     keys = list(certs.path.glob("*.key"))
-    assert len(keys) == 11
+    assert len(keys) == 15
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
 
 
@@ -116,8 +140,8 @@ def test_an_incomplete_directory_is_made_anew_as_a_whole(tmp_path: Path) -> None
 def test_a_run_that_died_half_way_is_picked_up(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".making").mkdir()
-    (tmp_path / ".making" / "root.pem").write_text("half")
-    (tmp_path / "root.key").write_text("half")
+    (tmp_path / ".making" / "roots.pem").write_text("half")
+    (tmp_path / "root-old.key").write_text("half")
     assert ensure(tmp_path).is_complete()
     assert not (tmp_path / ".making").exists()
 

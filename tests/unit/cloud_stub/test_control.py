@@ -11,7 +11,8 @@ import pytest
 from cloud_stub.bus import Delivery, LocalBus
 from cloud_stub.control import FAULTS_MAX, Control
 from cloud_stub.methods import MethodError, MethodFault, MethodResult
-from cloud_stub.ntp import Kiss, NtpServer
+from cloud_stub.ntp import NtpServer
+from cloud_stub.ntp_faults import Kiss
 from cloud_stub.registry import Registry, derived_keys
 from cloud_stub.store import Observed, Store
 from emulator.errors import UsageError
@@ -31,7 +32,7 @@ class Portal:
         self.store = Store()
         self.bus = LocalBus()
         self.now_s = 0.0
-        self.ntp = NtpServer(rng=Random(1), utc=lambda: NOON, now=lambda: self.now_s)
+        self.ntp = NtpServer(label="a", rng=Random(1), utc=lambda: NOON, now=lambda: self.now_s)
         self.offers: list[tuple[str, str]] = []
         self.calls: list[tuple[str, str, Any, float]] = []
         self.answer: MethodResult | Exception = MethodResult(200, None)
@@ -43,6 +44,7 @@ class Portal:
             invoke=self._invoke,
             inject=self._inject,
             offer=self._offer,
+            publish=self._publish,
             pages={"/ready": lambda: {"ready": True}},
         )
 
@@ -54,6 +56,11 @@ class Portal:
 
     def _inject(self, data: Mapping[str, Any]) -> Injected:
         return self.ntp.inject(fault_from(data, {fault.kind: fault for fault in NtpServer.FAULTS}))
+
+    def _publish(self, roots: str) -> int:
+        if roots != "both":
+            raise UsageError(f"bundle {roots}: not known")
+        return 9
 
     def _offer(self, version: str, signer: str) -> None:
         if signer not in ("firmware", "foreign"):
@@ -218,6 +225,15 @@ def test_faults_that_are_over_are_not_listed_and_do_not_count(portal: Portal) ->
         await expect(client, 404, "DELETE", f"/faults/{once['id']}")
         later = await expect(client, 201, "POST", "/faults", {"kind": "ntp.silence"})
         assert later["id"] > once["id"]
+
+    portal.run(story)
+
+
+def test_a_trust_bundle_is_published(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        assert await expect(client, 201, "POST", "/bundle", {"roots": "both"}) == {"version": 9, "roots": "both"}
+        await expect(client, 400, "POST", "/bundle", {"roots": "none"})
+        await expect(client, 400, "POST", "/bundle", {})
 
     portal.run(story)
 

@@ -1,92 +1,38 @@
 import asyncio
-from dataclasses import replace
-from datetime import UTC, datetime
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.dhcp import OFFER_HOLD_S, DhcpServer, Exhausted, Nak, NoDns, Silence
+from cloud_stub.dhcp import DhcpServer
+from cloud_stub.dhcp_faults import (
+    Overload,
+    Rogue,
+    ShortLease,
+    Silence,
+)
 from cloud_stub.service import Reply
-from emulator.errors import UsageError
-from emulator.faults import fault_from
 from emulator.machines import dhcp as machine
 from emulator.machines.effects import Effect, Send
 from emulator.profile import load_profile
 from emulator.wire.address import BROADCAST, UNSPECIFIED, Address
-from emulator.wire.dhcp import DhcpMessage, MessageType, decode, encode, lease_from
-
-SERVER = "192.168.40.1"
-LEASE_S = 3600
-
-
-class Clock:
-    """Monotonic seconds that the test moves."""
-
-    def __init__(self) -> None:
-        self.s = 0.0
-
-    def __call__(self) -> float:
-        return self.s
-
-
-def server(clock: Clock, *, first: int = 100, last: int = 102, **changes: object) -> DhcpServer:
-    settings: dict[str, object] = {
-        "address": SERVER,
-        "prefix_length": 24,
-        "pool_first": f"192.168.40.{first}",
-        "pool_last": f"192.168.40.{last}",
-        "router": SERVER,
-        "dns": ["192.168.40.53"],
-        "lease_s": LEASE_S,
-    }
-    settings |= changes
-    return DhcpServer(rng=Random(1), utc=lambda: datetime(2026, 1, 1, tzinfo=UTC), now=clock, **settings)  # type: ignore[arg-type]
-
-
-def mac(number: int) -> str:
-    return f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
-
-
-def from_link(number: int) -> Address:
-    return Address(UNSPECIFIED, 68, link=mac(number))
-
-
-def message(kind: MessageType, number: int, **changes: object) -> DhcpMessage:
-    plain = DhcpMessage(type=kind, xid=number, mac=mac(number), broadcast=True, hostname=f"ZPR{number:06}")
-    return replace(plain, **changes)  # type: ignore[arg-type]
-
-
-def ask(dhcp: DhcpServer, kind: MessageType, number: int, **changes: object) -> DhcpMessage | None:
-    replies = dhcp.answer(encode(message(kind, number, **changes)), from_link(number))
-    return decode(replies[0].data) if replies else None
-
-
-def discover(dhcp: DhcpServer, number: int, **changes: object) -> str | None:
-    """The address that the server offers."""
-    offer = ask(dhcp, MessageType.DISCOVER, number, **changes)
-    assert offer is None or offer.type is MessageType.OFFER
-    return None if offer is None else offer.your_address
-
-
-def request(dhcp: DhcpServer, number: int, address: str, **changes: object) -> MessageType | None:
-    """How the server answers a request for an address that it offered."""
-    reply = ask(dhcp, MessageType.REQUEST, number, **({"requested": address, "server": SERVER} | changes))
-    return None if reply is None else reply.type
-
-
-def renew(dhcp: DhcpServer, number: int, address: str) -> MessageType | None:
-    reply = ask(dhcp, MessageType.REQUEST, number, client_address=address, broadcast=False)
-    return None if reply is None else reply.type
-
-
-def take(dhcp: DhcpServer, number: int) -> str:
-    """A lease by offer and request."""
-    address = discover(dhcp, number)
-    assert address is not None
-    assert request(dhcp, number, address) is MessageType.ACK
-    return address
+from emulator.wire.dhcp import MessageType, decode, encode, lease_from
+from tests.unit.cloud_stub.dhcp_site import (
+    LEASE_S,
+    SERVER,
+    Clock,
+    ask,
+    discover,
+    from_link,
+    mac,
+    message,
+    renew,
+    request,
+    server,
+    take,
+)
 
 
 def test_an_offer_and_an_ack_say_all_that_a_charger_needs() -> None:
@@ -109,52 +55,6 @@ def test_a_renewal_is_answered_to_the_address() -> None:
     (reply,) = dhcp.answer(renewal, Address(address, 68, link=mac(1)))
     assert reply.to == Address(address, 68, link=mac(1))
     assert decode(reply.data).type is MessageType.ACK
-
-
-def test_every_client_gets_an_address_of_its_own_until_none_is_left() -> None:
-    dhcp = server(Clock())
-    assert {take(dhcp, number) for number in (1, 2, 3)} == {f"192.168.40.{host}" for host in (100, 101, 102)}
-    assert discover(dhcp, 4) is None
-    assert dhcp.history[-1].reply == "no address left"
-
-
-def test_an_offer_is_held_for_a_while_only() -> None:
-    clock = Clock()
-    dhcp = server(clock, last=100)
-    assert discover(dhcp, 1) == "192.168.40.100"
-    assert discover(dhcp, 1) == "192.168.40.100", "the same client gets the same offer"
-    assert discover(dhcp, 2) is None
-    clock.s = OFFER_HOLD_S
-    assert discover(dhcp, 2) == "192.168.40.100"
-    assert request(dhcp, 1, "192.168.40.100") is MessageType.NAK
-
-
-def test_a_lease_that_is_not_renewed_ends_and_one_that_is_does_not() -> None:
-    clock = Clock()
-    dhcp = server(clock, last=101)
-    idle, kept = take(dhcp, 1), take(dhcp, 2)
-    clock.s = LEASE_S / 2
-    assert renew(dhcp, 2, kept) is MessageType.ACK
-    clock.s = LEASE_S
-    assert dhcp.leases() == {mac(2): kept}
-    assert take(dhcp, 3) == idle
-    assert renew(dhcp, 1, idle) is MessageType.NAK
-
-
-def test_a_client_comes_back_to_its_former_address() -> None:
-    clock = Clock()
-    dhcp = server(clock)
-    take(dhcp, 1)
-    former = take(dhcp, 2)
-    clock.s = LEASE_S * 2
-    assert discover(dhcp, 2) == former
-
-
-def test_a_wish_is_granted_when_the_address_is_free() -> None:
-    dhcp = server(Clock())
-    assert discover(dhcp, 1, requested="192.168.40.102") == "192.168.40.102"
-    assert discover(dhcp, 2, requested="192.168.40.102") == "192.168.40.100"
-    assert discover(dhcp, 3, requested="10.0.0.1") == "192.168.40.101"
 
 
 @pytest.mark.parametrize("wanted", ["192.168.40.103", "192.168.40.1", "10.0.0.1", "0.0.0.0"])
@@ -193,53 +93,6 @@ def test_an_offer_that_the_client_leaves_for_another_server_is_free_again() -> N
     assert discover(dhcp, 2) == "192.168.40.100"
 
 
-def test_a_released_address_is_free_and_a_declined_one_is_not() -> None:
-    clock = Clock()
-    dhcp = server(clock, last=100)
-    address = take(dhcp, 1)
-    assert ask(dhcp, MessageType.RELEASE, 1, client_address=address) is None
-    assert take(dhcp, 2) == address
-    assert ask(dhcp, MessageType.DECLINE, 2, requested=address, server=SERVER) is None
-    assert discover(dhcp, 3) is None
-    clock.s = LEASE_S
-    assert discover(dhcp, 3) == address
-
-
-def test_server_and_router_are_never_lent() -> None:
-    dhcp = server(Clock(), first=0, last=3, router="192.168.40.2")
-    assert (discover(dhcp, 1), discover(dhcp, 2)) == ("192.168.40.3", None)
-
-
-def test_a_pool_of_sixty_thousand_is_lent_to_the_last_address() -> None:
-    clock = Clock()
-    dhcp = server(clock, address="127.16.0.1", prefix_length=12, pool_first="127.16.0.2", pool_last="127.16.234.97")
-    assert dhcp.pool.size == 60_000
-    for round_ in range(2):
-        clock.s = round_ * LEASE_S * 2.0
-        assert len({dhcp.pool.offer(str(number), None, clock.s) for number in range(60_000)}) == 60_000
-        assert dhcp.pool.offer("late", None, clock.s) is None
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"first": 102, "last": 101},
-        {"pool_first": "10.0.0.1"},
-        {"pool_last": "192.168.41.1"},
-        {"pool_first": "nowhere"},
-        {"first": 1, "last": 1},
-        {"prefix_length": 33},
-        {"lease_s": 0},
-        {"dns": ["nowhere"]},
-        {"router": "nowhere"},
-        {"address": "10.0.0.1", "prefix_length": 8, "pool_first": "10.0.0.2", "pool_last": "10.255.255.254"},
-    ],
-)
-def test_a_pool_that_cannot_be_is_bad_usage(changes: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="dhcp pool"):
-        server(Clock(), **changes)  # type: ignore[arg-type]
-
-
 def test_the_history_tells_who_asked_and_what_came() -> None:
     dhcp = server(Clock())
     take(dhcp, 1)
@@ -250,47 +103,76 @@ def test_the_history_tells_who_asked_and_what_came() -> None:
     assert dhcp.history_json()[0]["data"] == {"hostname": "ZPR000001"}
 
 
-def test_silence_strikes_the_named_charger_only() -> None:
-    dhcp = server(Clock())
-    undo = dhcp.inject(Silence(who="ZPR000001"))
-    assert (discover(dhcp, 1), discover(dhcp, 2)) == (None, "192.168.40.100")
-    assert dhcp.history[0].reply == "silence"
-    undo()
-    assert discover(dhcp, 1) == "192.168.40.101"
-
-
-def test_the_server_can_forget_to_name_dns() -> None:
-    dhcp = server(Clock())
-    dhcp.inject(NoDns())
+def test_a_network_can_have_options_of_its_own() -> None:
+    dhcp = server(Clock(), options={58: (90).to_bytes(4, "big"), 6: None})
     offer = ask(dhcp, MessageType.DISCOVER, 1)
-    assert offer is not None
-    assert offer.dns == ()
+    assert offer is not None and (offer.t1_s, offer.dns) == (90, ())
 
 
-def test_an_exhausted_pool_serves_old_clients_and_no_new_ones() -> None:
-    clock = Clock()
-    dhcp = server(clock)
-    address = take(dhcp, 1)
-    dhcp.inject(Exhausted())
-    assert discover(dhcp, 2) is None
-    assert request(dhcp, 2, "192.168.40.101", server=None) is MessageType.NAK
-    assert renew(dhcp, 1, address) is MessageType.ACK
+def by_relay(dhcp: DhcpServer, kind: MessageType, relay: str = "10.9.0.1", **changes: Any) -> list[Reply]:
+    return dhcp.answer(encode(message(kind, 1, relay=relay, **changes)), Address(relay, 67))
 
 
-def test_the_server_can_refuse_every_request() -> None:
+def test_a_relay_gets_the_replies_and_its_network_an_address_of_its_own() -> None:
     dhcp = server(Clock())
-    dhcp.inject(Nak(count=1))
-    address = discover(dhcp, 1)
-    assert address is not None
-    assert request(dhcp, 1, address) is MessageType.NAK
-    assert request(dhcp, 1, address) is MessageType.ACK
+    (reply,) = by_relay(dhcp, MessageType.DISCOVER)
+    offer = decode(reply.data)
+    assert reply.to == Address("10.9.0.1", 67)
+    assert (offer.your_address, offer.relay, offer.prefix_length, offer.routers) == (
+        "10.9.0.10",
+        "10.9.0.1",
+        24,
+        ("10.9.0.1",),
+    )
+    (reply,) = by_relay(dhcp, MessageType.REQUEST, requested="10.9.0.10", server=SERVER)
+    assert decode(reply.data).type is MessageType.ACK
+    assert renew(dhcp, 1, "10.9.0.10") is MessageType.ACK, "renewals come straight"
+    assert dhcp.leases() == {mac(1): "10.9.0.10"}
 
 
-def test_every_fault_of_the_table_can_be_read_from_data() -> None:
-    table = {fault.kind: fault for fault in DhcpServer.FAULTS}
-    assert sorted(table) == ["dhcp.exhausted", "dhcp.nak", "dhcp.no_dns", "dhcp.silence"]
-    for kind, fault in table.items():
-        assert fault_from({"kind": kind}, table) == fault()
+def test_a_nak_by_a_relay_is_broadcast_over_there() -> None:
+    dhcp = server(Clock())
+    (reply,) = by_relay(dhcp, MessageType.REQUEST, requested="192.168.40.100", broadcast=False)
+    nak = decode(reply.data)
+    assert (nak.type, nak.message, nak.broadcast, reply.to.host) == (MessageType.NAK, "wrong network", True, "10.9.0.1")
+
+
+def test_a_relay_of_our_own_network_gets_from_the_pool_and_a_strange_one_nothing() -> None:
+    dhcp = server(Clock())
+    (reply,) = by_relay(dhcp, MessageType.DISCOVER, "192.168.40.9")
+    assert (decode(reply.data).your_address, reply.to) == ("192.168.40.100", Address("192.168.40.9", 67))
+    assert by_relay(dhcp, MessageType.DISCOVER, "172.16.0.1") == []
+    assert dhcp.history[-1].reply == "no network for this relay"
+
+
+def test_who_has_an_address_of_its_own_may_ask_what_else_it_has_to_know() -> None:
+    dhcp = server(Clock())
+    asked = encode(message(MessageType.INFORM, 1, client_address="192.168.40.50", broadcast=False))
+    (reply,) = dhcp.answer(asked, Address("192.168.40.50", 68, link=mac(1)))
+    ack = decode(reply.data)
+    assert reply.to == Address("192.168.40.50", 68, link=mac(1))
+    assert (ack.type, ack.your_address, ack.lease_s, ack.dns) == (
+        MessageType.ACK,
+        UNSPECIFIED,
+        None,
+        ("192.168.40.53",),
+    )
+    assert dhcp.leases() == {}
+
+
+def test_nobody_gives_back_the_address_of_another() -> None:
+    dhcp = server(Clock())
+    address = take(dhcp, 1)
+    take(dhcp, 2)
+    ask(dhcp, MessageType.RELEASE, 2, client_address=address)
+    ask(dhcp, MessageType.DECLINE, 2, requested=address)
+    assert dhcp.history[-1].reply == "ignored: not the address of this client"
+    assert set(dhcp.leases()) == {mac(1), mac(2)}
+
+
+def test_a_client_identifier_comes_back() -> None:
+    offer = ask(server(Clock()), MessageType.DISCOVER, 1, client_id=b"\x00ours")
+    assert offer is not None and offer.client_id == b"\x00ours"
 
 
 @given(st.binary(max_size=400))
@@ -305,6 +187,10 @@ def test_any_client_message_is_handled(kind: MessageType, wanted: str, own: str,
     dhcp = server(Clock())
     data = encode(message(kind, 1, requested=wanted, client_address=own, server=SERVER if ours else None))
     assert len(dhcp.answer(data, from_link(1))) <= 1
+    dhcp.inject(Rogue())
+    dhcp.inject(ShortLease(lease_s=0))
+    dhcp.inject(Overload())
+    assert len(dhcp.answer(data, from_link(1))) <= 2
 
 
 def converse(client: machine.DhcpClient, dhcp: DhcpServer, clock: Clock, until: float) -> list[Effect]:

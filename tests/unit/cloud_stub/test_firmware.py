@@ -55,7 +55,7 @@ def server(*, offers: bool = True, context: ssl.SSLContext | None = None) -> Fir
         rng=Random(1),
         utc=lambda: datetime(2026, 1, 1, tzinfo=UTC),
         now=lambda: 0.0,
-        context=context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        contexts=lambda bad: context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
         signers={"firmware": SIGNER, "foreign": STRANGER},
         check=lambda serial, key: hmac.compare_digest(KEYS.get(serial, b""), key),
         download_host="devices.zaptec.com",

@@ -168,7 +168,15 @@ def _roots_pem() -> str:
 def _bench(changes: dict[str, Any], flash: MemoryFlash) -> Bench:
     loop, recorder = asyncio.get_running_loop(), Recorder()
     profile = load_profile().with_changes({"hub.installation_id": INSTALLATION, **changes})
-    spec = Spec(SERIAL, b"k" * 32, profile, roots_pem=_roots_pem(), firmware_key_pem="")
+    spec = Spec(
+        SERIAL,
+        b"k" * 32,
+        profile,
+        roots_pem=_roots_pem(),
+        firmware_key_pem="",
+        vendor_root_pem=_roots_pem(),
+        bundle_key_pem="",
+    )
     rtc = Rtc(loop.time, built_at=profile.firmware.built_at)
     trace = Trace(SERIAL, [recorder], loop.time, lambda: rtc.now() if rtc.trusted else None)
     env = Env(SimNet(Random(1)).host(SERIAL), rtc, flash, trace, "1")

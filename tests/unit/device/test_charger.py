@@ -45,7 +45,7 @@ def test_hello_after_power_on() -> None:
     assert hello.topic.startswith(f"devices/{SERIAL}/messages/events/$.ct=application%2Fjson&$.ce=utf-8&ri=default&ii=")
     assert [[o.id for o in sent.observations] for sent in rest[:3]] == [
         [100, 708, 519, 721, 712, 911, 908, 916, 909, 811, 815, 804, 702, 710, 548, 917, 918, 808],
-        list(GREETING[1]),
+        [id_ for id_ in GREETING[1] if id_ != 809],  # a cable has no signal
         [150, 712, 547, 523, 151, 153],
     ]
     assert [sent.observations[0].id for sent in rest[3:8]] == [501, 866, 952, 120, 147]

@@ -56,6 +56,14 @@ CASES: list[tuple[str, Prepare, Any, int, str]] = [
     ("200", charging, None, 200, "charging"),
     ("201", no_car, None, 200, "disconnected"),
     ("201", charging, None, 200, "charging"),
+    ("300", no_car, None, 200, "disconnected"),
+    ("300", no_car, [], 200, "disconnected"),
+    ("300", no_car, ["Device_Parameters", "hmi_brightness", "0.7"], 200, "disconnected"),
+    ("300", no_car, ["Device_Parameters", "serial", "ZPR000002"], 400, "disconnected"),
+    ("300", no_car, ["Device_Parameters", "communication_mode", "Pigeon"], 400, "disconnected"),
+    ("300", no_car, ["Device_Parameters", "hmi_brightness"], 400, "disconnected"),
+    ("300", no_car, ["Device_Parameters", "hmi_brightness", 1], 400, "disconnected"),
+    ("300", no_car, {"Device_Parameters": {}}, 400, "disconnected"),
     ("501", no_car, ["16", "4"], 400, "disconnected"),
     ("501", requesting, ["16", "4"], 200, "ready"),
     ("501", requesting, ["32", "4"], 200, "ready"),
@@ -100,6 +108,14 @@ CASES: list[tuple[str, Prepare, Any, int, str]] = [
     ("507", charging, None, 400, "charging"),
     ("507", paused, None, 200, "requesting"),
     ("507", stopped, None, 200, "requesting"),
+    ("800", no_car, ["Reconnect"], 200, "disconnected"),
+    ("800", charging, ["Set LTE"], 200, "charging"),
+    ("800", no_car, "Set Wifi", 200, "disconnected"),
+    ("800", no_car, ["Update certificate"], 200, "disconnected"),
+    ("800", no_car, ["Update certificate 7"], 200, "disconnected"),
+    ("800", no_car, ["Update certificate x"], 400, "disconnected"),
+    ("800", no_car, ["Set PLC"], 400, "disconnected"),
+    ("800", no_car, None, 400, "disconnected"),
     ("999", no_car, None, 0, "disconnected"),
     ("reboot", no_car, None, 0, "disconnected"),
     ("\u0661\u0660\u0662", no_car, None, 0, "disconnected"),
@@ -120,7 +136,7 @@ def test_status_and_state(name: str, prepare: Prepare, payload: Any, status: int
 
 def test_every_row_is_walked() -> None:
     walked = {int(case[0]) for case in CASES if case[0].isascii() and case[0].isdigit()}
-    assert set(COMMANDS) == {1, 102, 200, 201, 501, 502, 503, 504, 506, 507}
+    assert set(COMMANDS) == {1, 102, 200, 201, 300, 501, 502, 503, 504, 506, 507, 800}
     assert walked == set(COMMANDS) | {999}
 
 

@@ -58,6 +58,43 @@ def test_rtc_lost_is_back_at_the_build_time() -> None:
     play(story)
 
 
+@pytest.mark.parametrize(("taken_back", "shown"), [(False, "2025-03-01T00:00"), (True, "2025-06-02T00:01")])
+def test_a_flat_battery_loses_the_clock_at_the_next_power_cut_unless_it_is_replaced(
+    taken_back: bool, shown: str
+) -> None:
+    async def story(bench: Bench) -> None:
+        await asyncio.sleep(60)
+        undo = bench.charger.inject({"kind": "device.rtc_battery"})
+        assert bench.charger.reboot("test")
+        await asyncio.sleep(1)
+        assert bench.rtc.trusted and bench.rtc.source == "rtc"
+        if taken_back:
+            undo()
+        bench.charger.inject(PowerCut(for_s=86400))
+        await asyncio.sleep(86400 + 1)
+        assert bench.rtc.trusted is taken_back
+        assert f"{bench.rtc.now():%Y-%m-%dT%H:%M}" == shown
+
+    play(story)
+
+
+def test_rtc_drift_is_there_until_it_is_taken_back_and_drifts_add_up() -> None:
+    async def story(bench: Bench) -> None:
+        await asyncio.sleep(60)
+        undo = bench.charger.inject({"kind": "device.rtc_drift", "ppm": 1000.0})
+        bench.charger.inject({"kind": "device.rtc_drift", "ppm": -100.0, "for_s": 1000.0})
+        assert bench.rtc.drift_ppm == 900.0
+        await asyncio.sleep(1000)
+        assert bench.rtc.drift_ppm == 1000.0
+        undo()
+        undo()
+        assert bench.rtc.drift_ppm == 0.0
+        await asyncio.sleep(1000)
+        assert bench.rtc.now() - TRUE_TIME == timedelta(seconds=2060 + 0.9)
+
+    play(story)
+
+
 def test_power_cuts_add_up() -> None:
     async def story(bench: Bench) -> None:
         await asyncio.sleep(60)
@@ -117,6 +154,8 @@ def test_without_power_nothing_can_be_rebooted_or_updated() -> None:
         ({"kind": "device.rtc_jump", "by_s": -3e9}, "by_s"),
         ({"kind": "device.rtc_jump", "by_s": float("nan")}, "by_s"),
         ({"kind": "device.rtc_jump", "by_s": 1, "count": 2}, "count"),
+        ({"kind": "device.rtc_drift"}, "ppm"),
+        ({"kind": "device.rtc_drift", "ppm": 1e6}, "ppm"),
         ({"kind": "device.wrong_key", "who": "ZPR000009"}, "who"),
         ({"kind": "device.power_cut", "minutes": 3}, "minutes"),
     ],
@@ -130,7 +169,9 @@ def test_a_fault_that_does_not_exist_is_named(fault: dict[str, object], named: s
 
 
 def test_every_fault_is_in_the_table_by_its_kind() -> None:
-    assert set(FAULTS) == {"device.wrong_key", "device.rtc_jump", "device.rtc_lost", "device.power_cut"}
+    clock = {"device.rtc_jump", "device.rtc_lost", "device.rtc_battery", "device.rtc_drift"}
+    flash = {"device.bundle_lost", "device.bundle_damaged"}
+    assert set(FAULTS) == {"device.wrong_key", "device.power_cut", *clock, *flash}
     assert all(fault.kind == kind for kind, fault in FAULTS.items())
 
 

@@ -22,7 +22,7 @@ def test_after_a_loss_it_waits_then_comes_back_without_a_second_twin() -> None:
 
     bench = play(story)
     assert len(bench.hubs) == 2
-    assert bench.events("device.offline") == [{"why": "reset"}]
+    assert bench.events("device.offline") == [{"why": "reset", "detail": ""}]
     assert sum("twin/GET" in sent.topic for sent in bench.sent) == 1
     back = [s for s in bench.sent if s.t > 60]
     assert parse(back[0].payload) == DeviceEvent(30, "Connected: 2")  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ def test_a_hub_that_never_acknowledges_loses_the_session_and_the_next_one_gets_e
     bench = play(story)
     assert len(bench.events("device.stalled")) == STALLS_MAX
     assert bench.events("device.session_given_up") == [{"why": "no PUBACK, 3 times in a row"}]
-    assert bench.events("device.offline") == [{"why": "timed_out"}]
+    assert bench.events("device.offline") == [{"why": "timed_out", "detail": "no PUBACK, 3 times in a row"}]
 
 
 def test_a_finished_session_that_finds_the_store_full_is_told_of() -> None:

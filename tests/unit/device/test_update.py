@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from certs import CertsDir, ensure
+from certs import CertsDir, Root, ensure
 from cloud_stub.firmware import (
     IMAGE_BYTES,
     Altered,
@@ -34,7 +34,7 @@ from emulator.flash import MemoryFlash
 from emulator.net.http import https_client
 from emulator.net.sim import LATENCY_S, SimHost, SimNet
 from emulator.net.tls import client_context, server_context
-from emulator.profile import load_profile
+from emulator.profile import Profile, load_profile
 from emulator.slots import Slots
 from emulator.trace import Recorder, Trace
 from emulator.wire.firmware import MANIFEST_MAX_BYTES, UpdateReason
@@ -72,6 +72,19 @@ class Site:
         return [f"{exchange.request} {exchange.reply}" for exchange in self.server.history]
 
 
+def _spec(certs: CertsDir, profile: Profile) -> Spec:
+    """A charger that trusts every root, and asks nobody for more."""
+    return Spec(
+        SERIAL,
+        KEY,
+        profile,
+        certs.roots_pem(),
+        certs.firmware_public_pem(),
+        vendor_root_pem=certs.root_pem(Root.VENDOR),
+        bundle_key_pem=certs.bundle_public_pem(),
+    )
+
+
 async def build_site(
     certs: CertsDir,
     *,
@@ -88,7 +101,7 @@ async def build_site(
         rng=Random(2),
         utc=rtc.now,
         now=loop.time,
-        context=server_context(*(certs.bad(bad_downloads) if bad_downloads else certs.server(DOWNLOADS))),
+        contexts=lambda bad: server_context(*(certs.bad(bad_downloads) if bad_downloads else certs.server(DOWNLOADS))),
         signers={"firmware": certs.firmware_signer(), "foreign": certs.foreign_signer()},
         check=lambda serial, key: (serial, key) == (SERIAL, KEY),
         download_host=download_host,
@@ -98,7 +111,7 @@ async def build_site(
     api = HttpsServer(server.app, server_context(*certs.server(API)))
     await api.start(net.host(API, ADDRESSES[API]))
     profile = load_profile().with_changes(changes or {})
-    spec = Spec(SERIAL, KEY, profile, certs.roots_pem(), certs.firmware_public_pem())
+    spec = _spec(certs, profile)
     host: SimHost = net.host(SERIAL, "10.20.16.1")
     flash = MemoryFlash()
     trace = Trace(SERIAL, [recorder, lambda event: happened[event.name].set()], loop.time)
@@ -271,7 +284,7 @@ def test_nothing_is_downloaded_from_a_server_without_a_good_certificate(
 def test_a_wrong_key_gets_no_location(certs: CertsDir) -> None:
     async def story(site: Site) -> None:
         site.server.offer(NEW, size_bytes=SMALL)
-        stranger = Spec(SERIAL, bytes(32), site.spec.profile, site.spec.roots_pem, site.spec.firmware_key_pem)
+        stranger = replace(site.spec, key=bytes(32))
         result = await update_firmware(stranger, site.env, site.http, site.slots)
         assert isinstance(result, Rejected) and result.reason is UpdateReason.REFUSED
         assert "401" in result.detail

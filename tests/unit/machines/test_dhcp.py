@@ -1,91 +1,18 @@
-import math
-from dataclasses import replace
 from itertools import pairwise
-from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from emulator.machines.dhcp import (
     REBOOT_SENDS,
     REQUEST_SENDS,
     RESTART_S,
-    SOONEST_S,
     Bound,
-    DhcpClient,
-    Expired,
     Nak,
     State,
 )
-from emulator.machines.effects import Effect, Send
-from emulator.profile import load_profile
 from emulator.wire.address import BROADCAST, Address
-from emulator.wire.dhcp import INFINITE_S, DhcpMessage, MessageType, decode, encode
-
-MAC = "02:5a:70:72:00:01"
-SERVER = Address("192.168.40.1", 67)
-OTHER = Address("192.168.40.2", 67)
-LEASE_S = 3600
-
-
-def client(seed: int = 1, *, remembered: str | None = None) -> DhcpClient:
-    timing = load_profile("pro").dhcp
-    return DhcpClient(mac=MAC, hostname="ZPR000001", timing=timing, rng=Random(seed), remembered=remembered)
-
-
-def sent(effects: list[Effect]) -> DhcpMessage:
-    (send,) = effects
-    assert isinstance(send, Send)
-    return decode(send.data)
-
-
-def sent_to(effects: list[Effect]) -> Address:
-    (send,) = effects
-    assert isinstance(send, Send)
-    return send.to
-
-
-def reply(kind: MessageType, to: DhcpMessage, **changes: object) -> bytes:
-    """What the server at 192.168.40.1 says to a message."""
-    nak = kind is MessageType.NAK
-    message = DhcpMessage(
-        type=kind,
-        xid=to.xid,
-        mac=to.mac,
-        your_address="0.0.0.0" if nak else "192.168.40.107",
-        prefix_length=None if nak else 24,
-        routers=() if nak else ("192.168.40.1",),
-        dns=() if nak else ("192.168.40.1",),
-        lease_s=None if nak else LEASE_S,
-        server=SERVER.host,
-    )
-    return encode(replace(message, **changes))  # type: ignore[arg-type]
-
-
-def bound(machine: DhcpClient, now: float = 0.0, **changes: object) -> Bound:
-    """Take the machine through the four messages, at once."""
-    discover = sent(machine.start(now))
-    request = sent(machine.receive(reply(MessageType.OFFER, discover, **changes), SERVER, now))
-    (result,) = machine.receive(reply(MessageType.ACK, request, **changes), SERVER, now)
-    assert isinstance(result, Bound)
-    return result
-
-
-def due(machine: DhcpClient) -> float:
-    deadline = machine.deadline()
-    assert deadline is not None
-    return deadline
-
-
-def silence(machine: DhcpClient, now: float, until: float) -> list[tuple[float, Effect]]:
-    """What the machine does by itself until then, in order."""
-    seen: list[tuple[float, Effect]] = []
-    while (deadline := machine.deadline()) is not None and deadline <= until:
-        assert deadline > now, "a deadline must lie ahead"
-        now = deadline
-        seen += [(now, effect) for effect in machine.wake(now)]
-    return seen
+from emulator.wire.dhcp import DhcpMessage, MessageType, decode, encode
+from tests.unit.machines.dhcp_talk import LEASE_S, MAC, OTHER, SERVER, bound, client, due, reply, sent, sent_to, silence
 
 
 def test_four_messages_make_a_lease() -> None:
@@ -136,7 +63,21 @@ def test_the_first_offer_is_taken() -> None:
     second = reply(MessageType.OFFER, discover, your_address="192.168.40.50", server=OTHER.host)
     assert machine.receive(second, OTHER, 0.2) == []
     assert machine.receive(reply(MessageType.ACK, request, server=OTHER.host), OTHER, 0.3) == []
+    assert machine.receive(reply(MessageType.NAK, request, server=OTHER.host), OTHER, 0.3) == []
     assert machine.state is State.REQUESTING
+    assert machine.offered_by == (SERVER.host, OTHER.host), "two servers on one network are worth a look"
+
+
+def test_an_offer_of_no_use_is_passed_over_for_a_later_one() -> None:
+    machine = client()
+    discover = sent(machine.start(0.0))
+    assert machine.receive(reply(MessageType.OFFER, discover, lease_s=0), SERVER, 0.1) == []
+    assert machine.no_use is not None and "is no lease" in machine.no_use
+    short = encode(decode(reply(MessageType.OFFER, discover)), instead={6: b"\x08\x08\x08"})
+    assert machine.receive(short, SERVER, 0.1) == []
+    assert machine.no_use == "option 6: 3 bytes are not addresses"
+    request = sent(machine.receive(reply(MessageType.OFFER, discover, server=OTHER.host), OTHER, 0.2))
+    assert request.server == OTHER.host
 
 
 @pytest.mark.parametrize(
@@ -162,7 +103,11 @@ def test_a_nak_ends_the_lease_and_the_client_begins_anew() -> None:
     machine = client()
     discover = sent(machine.start(0.0))
     request = sent(machine.receive(reply(MessageType.OFFER, discover), SERVER, 0.0))
-    assert machine.receive(reply(MessageType.NAK, request), SERVER, 1.0) == [Nak()]
+    nak = reply(MessageType.NAK, request, message="wrong network" * 20)
+    (result,) = machine.receive(nak, SERVER, 1.0)
+    assert isinstance(result, Nak)
+    assert (result.asked_in, result.server) == (State.REQUESTING, SERVER.host)
+    assert result.message is not None and result.message.startswith("wrong network") and len(result.message) < 200
     assert (machine.state, machine.lease) == (State.INIT, None)
     assert 1.0 + RESTART_S[0] <= due(machine) <= 1.0 + RESTART_S[1]
     again = sent(machine.wake(due(machine)))
@@ -170,74 +115,15 @@ def test_a_nak_ends_the_lease_and_the_client_begins_anew() -> None:
     assert again.xid != discover.xid
 
 
-def test_renewal_is_asked_of_the_same_server_and_granted() -> None:
-    machine = client()
-    bound(machine)
-    effects = machine.wake(LEASE_S / 2)
-    request = sent(effects)
-    assert sent_to(effects) == SERVER
-    assert (request.client_address, request.requested, request.server) == ("192.168.40.107", None, None)
-    assert (request.broadcast, machine.state) == (False, State.RENEWING)
-    (result,) = machine.receive(reply(MessageType.ACK, request), SERVER, LEASE_S / 2 + 0.1)
-    assert isinstance(result, Bound)
-    assert due(machine) == pytest.approx(LEASE_S)
-
-
-def test_without_its_server_a_lease_is_renewed_rebound_and_lost() -> None:
-    machine = client()
-    bound(machine)
-    seen = silence(machine, 0.0, LEASE_S)
-    sends = [(t, effect.to.host) for t, effect in seen if isinstance(effect, Send)]
-    assert seen[-1] == (LEASE_S, Expired())
-    assert [host for t, host in sends if t < LEASE_S * 0.875] == [SERVER.host] * 6
-    assert {host for t, host in sends if t >= LEASE_S * 0.875} == {BROADCAST}
-    gaps = [after - before for (before, _), (after, _) in pairwise(sends)]
-    assert gaps[:2] == [675.0, 337.5], "half of what is left to T2, then half again"
-    assert min(gaps[:3]) >= 60
-    assert (machine.state, machine.lease) == (State.INIT, None)
-    assert sent(machine.wake(due(machine))).type is MessageType.DISCOVER
-
-
-def test_any_server_may_answer_while_rebinding_but_not_while_renewing() -> None:
-    machine = client()
-    bound(machine)
-    request = sent(machine.wake(LEASE_S / 2))
-    assert machine.receive(reply(MessageType.ACK, request, server=OTHER.host), OTHER, LEASE_S / 2) == []
-    request = sent(machine.wake(LEASE_S * 0.9))
-    assert machine.state is State.REBINDING
-    (result,) = machine.receive(reply(MessageType.ACK, request, server=OTHER.host), OTHER, LEASE_S * 0.9)
-    assert isinstance(result, Bound)
-    assert result.lease.server == OTHER.host
-
-
-def test_a_refused_renewal_takes_the_address_away() -> None:
-    machine = client()
-    bound(machine)
-    request = sent(machine.wake(LEASE_S / 2))
-    assert machine.receive(reply(MessageType.NAK, request), SERVER, LEASE_S / 2) == [Nak()]
-    assert machine.lease is None
-
-
-def test_an_alarm_that_comes_after_the_end_finds_the_lease_expired() -> None:
-    machine = client()
-    bound(machine)
-    assert machine.wake(LEASE_S * 3) == [Expired()]
-
-
-def test_an_ack_that_comes_after_the_end_of_its_lease_is_not_used() -> None:
-    machine = client()
-    discover = sent(machine.start(0.0))
-    request = sent(machine.receive(reply(MessageType.OFFER, discover), SERVER, 0.0))
-    assert machine.receive(reply(MessageType.ACK, request, lease_s=2), SERVER, 2.0) == []
-
-
 def test_a_remembered_address_is_asked_for_first() -> None:
     machine = client(remembered="192.168.40.107")
+    assert machine.state.value == "INIT-REBOOT"
     request = sent(machine.start(0.0))
     assert machine.state is State.REBOOTING
     assert (request.type, request.requested, request.server) == (MessageType.REQUEST, "192.168.40.107", None)
     (result,) = machine.receive(reply(MessageType.ACK, request), SERVER, 0.1)
     assert isinstance(result, Bound)
+    assert (result.asked_in, machine.offered_by) == (State.REBOOTING, ())
 
 
 def test_a_remembered_address_that_nobody_knows_is_forgotten() -> None:
@@ -250,7 +136,8 @@ def test_a_remembered_address_that_nobody_knows_is_forgotten() -> None:
 def test_a_remembered_address_of_another_network_is_refused() -> None:
     machine = client(remembered="10.0.0.9")
     request = sent(machine.start(0.0))
-    assert machine.receive(reply(MessageType.NAK, request), SERVER, 0.1) == [Nak()]
+    nak = Nak(State.REBOOTING, SERVER.host, None)
+    assert machine.receive(reply(MessageType.NAK, request), SERVER, 0.1) == [nak]
     assert sent(machine.wake(due(machine))).requested is None
 
 
@@ -260,25 +147,6 @@ def test_a_restart_asks_for_the_address_of_before() -> None:
     assert sent(machine.start(100.0)).requested == "192.168.40.107"
 
 
-def test_a_lease_without_end_needs_no_alarm() -> None:
-    machine = client()
-    result = bound(machine, lease_s=INFINITE_S)
-    assert (result.lease.lease_s, machine.deadline()) == (math.inf, None)
-    assert machine.wake(1e9) == []
-
-
-def test_a_wake_before_the_deadline_does_nothing() -> None:
-    machine = client()
-    machine.start(0.0)
-    before = due(machine)
-    assert machine.wake(before - 0.001) == []
-    assert due(machine) == before
-    bound(machine)
-    before = due(machine)
-    assert machine.wake(before - 0.001) == []
-    assert (due(machine), machine.state) == (before, State.BOUND)
-
-
 def test_before_the_start_nothing_happens() -> None:
     machine = client()
     assert machine.deadline() is None
@@ -286,63 +154,9 @@ def test_before_the_start_nothing_happens() -> None:
     assert machine.receive(reply(MessageType.OFFER, DhcpMessage(MessageType.DISCOVER, 0, MAC)), SERVER, 5.0) == []
 
 
-def test_a_day_with_an_hourly_lease_is_48_renewals() -> None:
+def test_an_ack_that_comes_after_the_end_of_its_lease_is_not_used() -> None:
     machine = client()
-    bound(machine)
-    renewals, now = 0, 0.0
-    while (now := due(machine)) <= 86400.0:
-        request = sent(machine.wake(now))
-        (result,) = machine.receive(reply(MessageType.ACK, request), SERVER, now + 0.01)
-        assert isinstance(result, Bound)
-        renewals += 1
-    assert renewals == 48
-
-
-def test_a_lease_of_one_second_is_renewed_without_hurry() -> None:
-    machine = client()
-    bound(machine, lease_s=1)
-    for _ in range(100):
-        now = due(machine)
-        request = sent(machine.wake(now))
-        machine.receive(reply(MessageType.ACK, request, lease_s=1), SERVER, now)
-        assert due(machine) - now >= SOONEST_S
-
-
-kinds = st.sampled_from([MessageType.OFFER, MessageType.ACK, MessageType.NAK, MessageType.DISCOVER])
-spoils = st.fixed_dictionaries(
-    {},
-    optional={
-        "lease_s": st.none() | st.sampled_from([0, 1, 60, 86400, INFINITE_S]),
-        "t1_s": st.none() | st.integers(0, 100),
-        "t2_s": st.none() | st.integers(0, 100),
-        "server": st.none() | st.sampled_from([SERVER.host, OTHER.host]),
-        "your_address": st.ip_addresses(v=4).map(str),
-    },
-)
-steps = st.one_of(
-    st.tuples(st.just("garbage"), st.binary(max_size=320)),
-    st.tuples(st.just("reply"), st.tuples(kinds, spoils)),
-    st.tuples(st.just("pass"), st.sampled_from([0.0, 0.01, 1.0, 30.0, 400.0, 50_000.0])),
-)
-
-
-@given(st.lists(steps, max_size=40), st.integers(0, 99))
-def test_whatever_comes_the_client_neither_raises_nor_spins(story: list[tuple[str, object]], seed: int) -> None:
-    machine, now = client(seed), 0.0
-    last = sent(machine.start(now))
-    for step, value in story:
-        effects: list[Effect] = []
-        if step == "garbage":
-            assert isinstance(value, bytes)
-            effects = machine.receive(value, SERVER, now)
-        elif step == "reply":
-            kind, changes = value  # type: ignore[misc]
-            effects = machine.receive(reply(kind, last, **changes), SERVER, now)  # type: ignore[has-type]
-        else:
-            assert isinstance(value, float)
-            now += value
-            effects = [effect for _, effect in silence(machine, now - value, now)]
-            assert len(effects) <= value / SOONEST_S
-        assert machine.deadline() is None or due(machine) > now
-        assert (machine.lease is not None) == (machine.state in (State.BOUND, State.RENEWING, State.REBINDING))
-        last = next((decode(effect.data) for effect in reversed(effects) if isinstance(effect, Send)), last)
+    discover = sent(machine.start(0.0))
+    request = sent(machine.receive(reply(MessageType.OFFER, discover), SERVER, 0.0))
+    assert machine.receive(reply(MessageType.ACK, request, lease_s=2), SERVER, 2.0) == []
+    assert machine.no_use == "ACK of a lease of 2 s came 2.0 s after the request"

@@ -1,39 +1,23 @@
-from random import Random
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from emulator.machines.effects import Effect, Send
-from emulator.machines.resolver import Cache, DnsReason, Resolution, Resolved, Tried, Unresolved
-from emulator.profile import load_profile
+from emulator.machines.effects import Send
+from emulator.machines.resolver import IGNORED_MAX, OTHERS, DnsReason, Ignored, Resolved, Tried, Unresolved
 from emulator.wire.address import Address
-from emulator.wire.dns import DnsError, Query, Question, decode_query, encode_query, encode_reply
-
-HUB = "zapcloud.azure-devices.net"
-PRIMARY, GOOGLE, CLOUDFLARE = Address("192.168.40.1", 53), Address("8.8.8.8", 53), Address("1.1.1.1", 53)
-SERVERS = [PRIMARY, GOOGLE, CLOUDFLARE]
-TIMING = load_profile("pro").dns
-
-
-def resolution(name: str = HUB, servers: list[Address] = SERVERS, seed: int = 1) -> Resolution:
-    return Resolution(name, servers, TIMING, Random(seed))
-
-
-def sent(effects: list[Effect]) -> Send:
-    (send,) = effects
-    assert isinstance(send, Send)
-    return send
-
-
-def due(machine: Resolution) -> float:
-    deadline = machine.deadline()
-    assert deadline is not None
-    return deadline
-
-
-def good(query: Send) -> bytes:
-    return encode_reply(query.data, addresses=("40.74.0.1", "40.74.0.2"), ttl_s=60)
+from emulator.wire.dns import Answer, DnsError, Question, decode_query
+from tests.unit.machines.look_up import (
+    CLOUDFLARE,
+    GOOGLE,
+    HUB,
+    PRIMARY,
+    SERVERS,
+    STRANGER,
+    TIMING,
+    due,
+    good,
+    resolution,
+    said,
+    sent,
+)
 
 
 def test_the_first_server_that_knows_is_enough() -> None:
@@ -73,7 +57,7 @@ def test_when_all_are_silent_the_whole_list_is_asked_again() -> None:
 def test_an_error_moves_on_at_once(rcode: str) -> None:
     machine = resolution()
     query = sent(machine.start(0.0))
-    query = sent(machine.receive(encode_reply(query.data, rcode=rcode), PRIMARY, 0.1))
+    query = sent(machine.receive(said(query, Answer(rcode=rcode)), PRIMARY, 0.1))
     assert query.to == GOOGLE
     (result,) = machine.receive(good(query), GOOGLE, 0.2)
     assert isinstance(result, Resolved)
@@ -86,57 +70,110 @@ def test_an_error_without_its_question_moves_on_as_well() -> None:
     assert sent(machine.receive(query.data[:2] + bytes.fromhex("81020000000000000000"), PRIMARY, 0.1)).to == GOOGLE
 
 
-def test_a_name_without_an_address_moves_on() -> None:
-    machine = resolution(servers=[PRIMARY])
+@pytest.mark.parametrize("rcode", ["noerror", "nxdomain"])
+def test_a_server_that_knows_no_address_is_not_asked_again(rcode: str) -> None:
+    machine = resolution(servers=[PRIMARY, GOOGLE])
     query = sent(machine.start(0.0))
-    query = sent(machine.receive(encode_reply(query.data), PRIMARY, 0.1))
-    (result,) = machine.receive(encode_reply(query.data), PRIMARY, 0.2)
-    assert result == Unresolved(HUB, DnsReason.NOT_FOUND, (Tried(PRIMARY, "no_address"),) * 2)
+    query = sent(machine.receive(said(query, Answer(rcode=rcode, ttl_s=30)), PRIMARY, 0.1))
+    assert query.to == GOOGLE
+    (result,) = machine.receive(said(query, Answer(rcode=rcode, ttl_s=20)), GOOGLE, 0.2)
+    what = "no_address" if rcode == "noerror" else rcode
+    assert result == Unresolved(HUB, DnsReason.NOT_FOUND, (Tried(PRIMARY, what), Tried(GOOGLE, what)), ttl_s=20)
 
 
-def test_a_cut_answer_moves_on() -> None:
-    machine = resolution()
-    cut = bytearray(encode_reply(sent(machine.start(0.0)).data))
-    cut[2] |= 0x02
-    query = sent(machine.receive(bytes(cut), PRIMARY, 0.1))
-    (result,) = machine.receive(good(query), GOOGLE, 0.2)
-    assert isinstance(result, Resolved)
-    assert result.tried[0].what == "truncated"
-
-
-def test_garbage_from_the_server_moves_on_at_once() -> None:
-    machine = resolution()
+def test_a_server_that_was_silent_is_asked_again_and_what_was_not_said_by_all_is_not_kept() -> None:
+    machine = resolution(servers=[PRIMARY, GOOGLE])
     machine.start(0.0)
-    assert sent(machine.receive(b"\0garbage", PRIMARY, 0.1)).to == GOOGLE
+    query = sent(machine.wake(2.0))
+    query = sent(machine.receive(said(query, Answer(rcode="nxdomain", ttl_s=30)), GOOGLE, 2.1))
+    assert query.to == PRIMARY
+    (result,) = machine.wake(due(machine))
+    tried = (Tried(PRIMARY, "silent"), Tried(GOOGLE, "nxdomain"), Tried(PRIMARY, "silent"))
+    assert result == Unresolved(HUB, DnsReason.NOT_FOUND, tried, ttl_s=0)
 
 
-def test_garbage_and_answers_of_strangers_are_ignored() -> None:
+@pytest.mark.parametrize("rcode", ["servfail", "refused"])
+def test_an_error_beside_a_negative_answer_is_a_failure(rcode: str) -> None:
+    machine = resolution(servers=[PRIMARY, GOOGLE])
+    query = sent(machine.start(0.0))
+    query = sent(machine.receive(said(query, Answer(rcode="nxdomain")), PRIMARY, 0.1))
+    query = sent(machine.receive(said(query, Answer(rcode=rcode)), GOOGLE, 0.2))
+    assert query.to == GOOGLE, "an error may pass; a name that does not exist stays away"
+    (result,) = machine.receive(said(query, Answer(rcode=rcode)), GOOGLE, 0.3)
+    assert isinstance(result, Unresolved)
+    assert result.reason is DnsReason.FAILED
+
+
+def test_aliases_that_never_end_move_on() -> None:
     machine = resolution()
     query = sent(machine.start(0.0))
-    stranger = Address("192.168.40.66", 53)
-    assert machine.receive(b"garbage", stranger, 0.1) == []
-    assert machine.receive(good(query), stranger, 0.1) == []
-    assert machine.receive(good(query), Address(PRIMARY.host, 5353), 0.1) == []
-    assert machine.receive(good(query), GOOGLE, 0.1) == [], "google was not asked yet"
+    query = sent(machine.receive(said(query, Answer(aliases=("a.example", HUB))), PRIMARY, 0.1))
+    long = Answer(aliases=tuple(f"a{number}.example" for number in range(20)), addresses=("40.74.0.1",))
+    query = sent(machine.receive(said(query, long), GOOGLE, 0.2))
+    (result,) = machine.receive(good(query), CLOUDFLARE, 0.3)
+    assert isinstance(result, Resolved)
+    assert [tried.what for tried in result.tried] == ["cname_loop", "cname_too_long", "answered"]
 
 
-def test_a_wrong_id_or_question_is_ignored() -> None:
+def test_garbage_with_the_id_of_the_question_moves_on_at_once() -> None:
     machine = resolution()
-    query_id = decode_query(sent(machine.start(0.0)).data).query_id
-    wrong_id = encode_query(Query(query_id ^ 1, Question(HUB)))
-    wrong_name = encode_query(Query(query_id, Question("evil.example")))
-    wrong_type = encode_query(Query(query_id, Question(HUB, "AAAA")))
-    for forged in (wrong_id, wrong_name):
-        assert machine.receive(encode_reply(forged, addresses=("6.6.6.6",)), PRIMARY, 0.1) == []
-    assert machine.receive(encode_reply(wrong_type), PRIMARY, 0.1) == []
+    query = sent(machine.start(0.0))
+    assert sent(machine.receive(query.data[:2] + b"garbage", PRIMARY, 0.1)).to == GOOGLE
+
+
+def test_what_is_no_answer_to_the_question_is_counted_and_ignored_and_the_true_one_is_taken() -> None:
+    machine = resolution()
+    query = sent(machine.start(0.0))
+    query_id = decode_query(query.data).query_id
+    for _ in range(3):
+        assert machine.receive(said(query, Answer(addresses=("6.6.6.6",)), query_id=query_id ^ 1), PRIMARY, 0.1) == []
+    for name, type_ in (("evil.example", "A"), (HUB, "AAAA")):
+        assert machine.receive(said(query, question=Question(name, type_)), PRIMARY, 0.1) == []
+    assert machine.receive(b"", PRIMARY, 0.1) == machine.receive(b"no message", PRIMARY, 0.1) == []
+    for sender in (STRANGER, Address(PRIMARY.host, 5353), GOOGLE):
+        assert machine.receive(good(query), sender, 0.1) == [], "google was not asked yet"
     assert due(machine) == TIMING.try_timeout_s
+    (result,) = machine.receive(good(query), PRIMARY, 0.2)
+    assert isinstance(result, Resolved)
+    assert result.tried == (Tried(PRIMARY, "answered"),)
+    assert result.ignored == (
+        Ignored(PRIMARY, "wrong_id", 5),
+        Ignored(PRIMARY, "wrong_question", 2),
+        Ignored(STRANGER, "stranger", 1),
+        Ignored(Address(PRIMARY.host, 5353), "stranger", 1),
+        Ignored(GOOGLE, "stranger", 1),
+    )
+
+
+def test_the_list_of_who_was_ignored_has_a_limit() -> None:
+    machine = resolution()
+    query = sent(machine.start(0.0))
+    for number in range(100):
+        machine.receive(good(query), Address(f"10.0.0.{number}", 53), 0.1)
+    (result,) = machine.receive(good(query), PRIMARY, 0.2)
+    assert isinstance(result, Resolved)
+    assert len(result.ignored) == IGNORED_MAX + 1
+    assert result.ignored[-1] == Ignored(OTHERS, "stranger", 100 - IGNORED_MAX)
+
+
+def test_a_server_that_says_nothing_but_nonsense_was_not_silent() -> None:
+    machine = resolution(servers=[PRIMARY])
+    effects = machine.start(0.0)
+    for _ in range(TIMING.attempts):
+        query = sent(effects)
+        machine.receive(said(query, query_id=decode_query(query.data).query_id ^ 1), PRIMARY, 0.1)
+        machine.receive(good(query), STRANGER, 0.1)
+        effects = machine.wake(due(machine))
+    (result,) = effects
+    assert isinstance(result, Unresolved)
+    assert (result.reason, result.tried) == (DnsReason.FAILED, (Tried(PRIMARY, "wrong_id"),) * TIMING.attempts)
 
 
 def test_an_answer_that_comes_late_is_still_good() -> None:
     machine = resolution()
     first = sent(machine.start(0.0))
     machine.wake(2.0)
-    assert machine.receive(encode_reply(first.data, rcode="servfail"), PRIMARY, 2.1) == [], "too late to matter"
+    assert machine.receive(said(first, Answer(rcode="servfail")), PRIMARY, 2.1) == [], "too late to matter"
     (result,) = machine.receive(good(first), PRIMARY, 2.2)
     assert isinstance(result, Resolved)
     assert result.server == PRIMARY
@@ -145,7 +182,7 @@ def test_an_answer_that_comes_late_is_still_good() -> None:
 def test_errors_only_is_a_failure_and_not_silence() -> None:
     machine = resolution(servers=[PRIMARY])
     query = sent(machine.start(0.0))
-    machine.receive(encode_reply(query.data, rcode="servfail"), PRIMARY, 0.1)
+    machine.receive(said(query, Answer(rcode="servfail")), PRIMARY, 0.1)
     (result,) = machine.wake(due(machine))
     assert result == Unresolved(HUB, DnsReason.FAILED, (Tried(PRIMARY, "servfail"), Tried(PRIMARY, "silent")))
 
@@ -153,6 +190,46 @@ def test_errors_only_is_a_failure_and_not_silence() -> None:
 def test_without_servers_there_is_only_silence() -> None:
     machine = resolution(servers=[])
     assert machine.start(0.0) == [Unresolved(HUB, DnsReason.SILENT, ())]
+
+
+def test_instead_servers_are_asked_when_none_of_the_others_answers_in_time() -> None:
+    machine = resolution(servers=[PRIMARY], instead=[GOOGLE, CLOUDFLARE])
+    asked, effects = [], machine.start(0.0)
+    while machine.deadline() is not None:
+        asked.append(sent(effects).to)
+        effects = machine.wake(due(machine))
+    assert asked == [PRIMARY] * TIMING.attempts + [GOOGLE, CLOUDFLARE] * TIMING.attempts
+    assert isinstance(effects[0], Unresolved)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(rcode="servfail"), DnsReason.FAILED),
+        (Answer(rcode="nxdomain"), DnsReason.NOT_FOUND),
+        (Answer(), DnsReason.NOT_FOUND),
+    ],
+    ids=["servfail", "nxdomain", "empty"],
+)
+def test_an_error_in_time_is_an_answer_and_keeps_instead_servers_out(answer: Answer, reason: DnsReason) -> None:
+    machine = resolution(servers=[PRIMARY], instead=[GOOGLE])
+    query = sent(machine.start(0.0))
+    effects = machine.receive(said(query, answer), PRIMARY, 0.1)
+    if isinstance(effects[0], Send):  # an error may pass, so it is asked again
+        assert effects[0].to == PRIMARY
+        effects = machine.wake(due(machine))
+    (result,) = effects
+    assert isinstance(result, Unresolved)
+    assert result.reason is reason
+
+
+def test_what_was_never_an_answer_lets_instead_servers_in() -> None:
+    machine = resolution(servers=[PRIMARY], instead=[GOOGLE])
+    effects = machine.start(0.0)
+    for _ in range(TIMING.attempts):
+        query = sent(effects)
+        effects = machine.receive(query.data[:2] + b"garbage", PRIMARY, 0.1)
+    assert sent(effects).to == GOOGLE
 
 
 def test_after_the_result_nothing_more_happens() -> None:
@@ -176,59 +253,3 @@ def test_a_name_that_dns_cannot_carry_is_an_error() -> None:
 def test_ids_come_from_the_random_source() -> None:
     ids = {decode_query(sent(resolution(seed=seed).start(0.0)).data).query_id for seed in range(50)}
     assert len(ids) > 45
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.binary(max_size=80),
-            st.sampled_from(["good", "servfail", "nxdomain", "refused", "empty"]),
-            st.floats(0, 5),
-        ),
-        max_size=30,
-    )
-)
-def test_whatever_comes_there_is_one_result_in_bounded_time(story: list[bytes | str | float]) -> None:
-    machine, now, results = resolution(), 0.0, 0
-    effects = machine.start(now)
-    query = sent(effects)
-    for step in [*story, *[5.0] * 6]:
-        if isinstance(step, float):
-            now += step
-            effects = machine.wake(now)
-        else:
-            rcode = {"good": "noerror", "empty": "noerror"}.get(step, step) if isinstance(step, str) else ""
-            reply = step if isinstance(step, bytes) else encode_reply(query.data, rcode=rcode)
-            effects = machine.receive(good(query) if step == "good" else reply, query.to, now)
-        for effect in effects:
-            if isinstance(effect, Send):
-                query = effect
-            else:
-                results += 1
-    assert results == 1
-    assert machine.deadline() is None
-
-
-def resolved(name: str = HUB, ttl_s: int = 60) -> Resolved:
-    return Resolved(name, ("40.74.0.1",), ttl_s, PRIMARY, ())
-
-
-def test_the_cache_keeps_a_name_for_its_time() -> None:
-    cache = Cache(8)
-    cache.put(resolved(), 100.0)
-    assert cache.get("ZAPCLOUD.azure-devices.net.", 159.9) == resolved()
-    assert cache.get(HUB, 160.0) is None
-    assert cache.get(HUB, 100.0) is None, "what is over is gone"
-
-
-def test_an_answer_without_lifetime_is_not_kept() -> None:
-    cache = Cache(8)
-    cache.put(resolved(ttl_s=0), 100.0)
-    assert cache.get(HUB, 100.0) is None
-
-
-def test_the_cache_has_a_limit_and_the_first_goes_first() -> None:
-    cache = Cache(2)
-    for name in ("a.net", "b.net", "a.net", "c.net"):
-        cache.put(resolved(name), 0.0)
-    assert [cache.get(name, 1.0) is not None for name in ("a.net", "b.net", "c.net")] == [True, False, True]

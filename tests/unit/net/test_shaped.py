@@ -1,77 +1,24 @@
 """A host behind a troubled link and a firewall, in virtual time."""
 
 import asyncio
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from random import Random
-from typing import Any
 
 import pytest
 
 from certs.layout import HUB_HOST, CertsDir
-from emulator.clock import Rtc, SimLoop
+from emulator.clock import Rtc
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Interface, Stream
-from emulator.net.link import LAN, Down, Link, LinkParams, Slow
+from emulator.net.api import Stream
+from emulator.net.firewall import Block
+from emulator.net.link_faults import Slow
+from emulator.net.params import LinkParams
 from emulator.net.reader import Reader
-from emulator.net.shaped import ShapedHost
 from emulator.net.shaped_stream import HIGH_WATER_BYTES
-from emulator.net.sim import SimNet
-from emulator.net.site import Block, Firewall
 from emulator.net.tls import TlsStream, client_context, server_context, tls_accept, tls_connect
+from tests.unit.net.shaped_site import DNS, HUB, Site, now, read_exactly, reason_of, run, serve
 
 WIFI = LinkParams(delay_s=0.02, jitter_s=0.03, loss=0.05, rate_bps=1e6)
 LTE = LinkParams(delay_s=0.06, jitter_s=0.03, loss=0.005, rate_bps=375e3)
-
-HUB = Address("10.0.2.1", 8883)
-DNS = Address("10.0.0.53", 53)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(story)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def serve(stream: Stream) -> None:
-    """A peer that takes what comes."""
-    Reader(stream)
-
-
-class Site:
-    """A hub and a DNS server, and a charger behind a link and a firewall."""
-
-    def __init__(self, params: LinkParams = LAN) -> None:
-        time = asyncio.get_running_loop().time
-        self.net = SimNet(Random(1), latency_s=0.0)
-        self.hub, self.dns = self.net.host("hub", HUB.host), self.net.host("dns", DNS.host)
-        self.firewall = Firewall(Random(2), time, {"hub.example": HUB.host})
-        self.link = Link(params, Random(3), time)
-        self.charger = ShapedHost(self.net.host("charger"), firewall=self.firewall, link=self.link)
-        self.charger.set_interface(Interface("10.0.16.1"))
-        self.accepted: list[Reader] = []
-
-    async def connected(self) -> tuple[Reader, Reader]:
-        """A connection to the hub: the charger's end and the hub's."""
-        await self.hub.listen(HUB.port, lambda stream: self.accepted.append(Reader(stream)))
-        ours = Reader(await self.charger.connect(HUB, timeout_s=30))
-        return ours, self.accepted[0]
-
-
-async def read_exactly(reader: Reader, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        received += await reader.read(65536, 600)
-    return received
-
-
-async def reason_of(attempt: Coroutine[Any, Any, Any]) -> NetReason:
-    with pytest.raises(NetError) as caught:
-        await attempt
-    return caught.value.reason
 
 
 def test_a_dropped_port_keeps_the_charger_waiting_and_a_rejected_one_refuses_at_once() -> None:
@@ -272,7 +219,7 @@ def test_a_connection_that_is_blocked_for_good_ends_after_a_quarter_of_an_hour()
         assert await reason_of(ours.read(1)) is NetReason.TIMED_OUT
         assert 800 < now() < 1000
         await asyncio.sleep(1)
-        assert not site.hub.streams
+        assert site.hub.streams, "no RST gets through to tell the hub"
 
     run(story())
 
@@ -309,52 +256,11 @@ def test_tls_lives_through_a_stall(certs: CertsDir) -> None:
     run(story())
 
 
-def test_a_lost_carrier_resets_both_ends_and_there_is_no_link_until_it_is_back() -> None:
-    async def story() -> None:
-        site = Site()
-        ours, theirs = await site.connected()
-        undo = site.link.inject(Down())
-        assert await reason_of(ours.read(1, 5)) is NetReason.RESET
-        assert await reason_of(theirs.read(1, 5)) is NetReason.RESET
-        assert site.charger.interface is None
-        assert await reason_of(site.charger.link_up()) is NetReason.NO_CARRIER
-        assert await reason_of(site.charger.udp(68, broadcast=True)) is NetReason.NO_CARRIER
-        assert await reason_of(site.charger.connect(HUB, timeout_s=5)) is NetReason.NO_CARRIER
-        undo()
-        await site.charger.link_up()
-        assert await reason_of(site.charger.connect(HUB, timeout_s=5)) is NetReason.NO_ADDRESS
-
-    run(story())
-
-
-def test_a_carrier_lost_before_the_receiver_is_attached_is_still_reported() -> None:
-    async def story() -> None:
-        site = Site()
-        await site.hub.listen(HUB.port, serve)
-        stream = await site.charger.connect(HUB, timeout_s=5)
-        site.link.inject(Down())
-        assert await reason_of(Reader(stream).read(1, 5)) is NetReason.RESET
-
-    run(story())
-
-
-def test_a_carrier_lost_in_the_middle_of_connecting_leaves_nothing_behind() -> None:
-    async def story() -> None:
-        site = Site(LinkParams(delay_s=1.0))
-        await site.hub.listen(HUB.port, serve)
-        asyncio.get_running_loop().call_later(1.5, site.link.inject, Down())
-        assert await reason_of(site.charger.connect(HUB, timeout_s=5)) is NetReason.NO_CARRIER
-        await asyncio.sleep(10)
-        assert not site.hub.streams
-
-    run(story())
-
-
 def test_an_abort_ends_at_once_even_behind_a_slow_link() -> None:
     async def story() -> None:
         site = Site()
         ours, theirs = await site.connected()
-        site.link.inject(Slow(delay_s=30.0))
+        site.strike(Slow(delay_s=30.0))
         ours.stream.write(b"never sent")
         ours.stream.abort()
         assert await ours.read(1, 1) == b""

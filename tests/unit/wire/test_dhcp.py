@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from emulator.wire.dhcp import (
     INFINITE_S,
+    MAX_BYTES_LEAST,
     MIN_BYTES,
     DhcpError,
     DhcpMessage,
@@ -18,9 +19,12 @@ from emulator.wire.dhcp import (
     encode,
     lease_from,
 )
+from emulator.wire.dhcp_options import collect, lay_out
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "dhcp"
 MAC = "02:5a:70:72:00:01"
+OVERLOAD = 52
+IP_UDP_BYTES = 28
 
 
 def vector(name: str) -> bytes:
@@ -43,7 +47,7 @@ def ack(**changes: object) -> DhcpMessage:
 
 
 addresses = st.ip_addresses(v=4).map(str)
-texts = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255)
+texts = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=600)
 uint32 = st.integers(0, 0xFFFFFFFF)
 messages = st.builds(
     DhcpMessage,
@@ -58,7 +62,7 @@ messages = st.builds(
     relay=addresses,
     prefix_length=st.none() | st.integers(0, 32),
     routers=st.lists(addresses, max_size=4).map(tuple),
-    dns=st.lists(addresses, max_size=63).map(tuple),
+    dns=st.lists(addresses, max_size=80).map(tuple),
     hostname=st.none() | texts,
     requested=st.none() | addresses,
     lease_s=st.none() | uint32,
@@ -69,13 +73,40 @@ messages = st.builds(
     t1_s=st.none() | uint32,
     t2_s=st.none() | uint32,
     vendor_class=st.none() | texts,
-    client_id=st.none() | st.binary(min_size=2, max_size=255),
+    client_id=st.none() | st.binary(min_size=2, max_size=600),
 )
+raw_options = st.tuples(st.integers(1, 254).filter(lambda code: code != OVERLOAD), st.binary(max_size=700))
 
 
 @given(messages)
 def test_every_message_survives_the_wire(message: DhcpMessage) -> None:
     assert decode(encode(message)) == message
+
+
+@given(messages, st.integers(MAX_BYTES_LEAST, 3000), st.booleans())
+def test_in_little_room_a_message_survives_whole_or_is_refused(
+    message: DhcpMessage, max_bytes: int, overload: bool
+) -> None:
+    try:
+        data = encode(message, max_bytes=max_bytes, overload=overload)
+    except DhcpError:
+        return
+    assert len(data) + IP_UDP_BYTES <= max(max_bytes, MIN_BYTES)
+    assert decode(data) == message
+
+
+@given(st.lists(raw_options, max_size=12, unique_by=lambda option: option[0]), st.integers(-5, 900), st.booleans())
+def test_options_come_back_from_wherever_they_were_put(
+    options: list[tuple[int, bytes]], room: int, overload: bool
+) -> None:
+    options = [(53, b"\x05"), *(option for option in options if option[0] != 53)]
+    try:
+        fields = lay_out(options, room, overload=overload)
+    except DhcpError:
+        return
+    assert len(fields.options) <= max(room, 7) and len(fields.file) <= 128 and len(fields.sname) <= 64
+    assert fields.options[:3] == b"\x35\x01\x05", "the type is found without looking further"
+    assert collect(fields) == dict(options)
 
 
 @given(st.binary(max_size=600))
@@ -193,15 +224,52 @@ def test_options_of_wrong_value_or_size_are_refused(options: str) -> None:
         {"max_bytes": 1 << 16},
         {"hostname": "ø"},
         {"hostname": ""},
-        {"hostname": "x" * 256},
+        {"vendor_class": "x" * 66_000},
         {"server": "nowhere"},
-        {"dns": ("8.8.8.8",) * 64},
+        {"dns": ("8.8.8.8", "nowhere")},
         {"parameters": (256,)},
     ],
 )
 def test_what_does_not_fit_is_not_encoded(changes: dict[str, object]) -> None:
     with pytest.raises(DhcpError):
         encode(ack(**changes))
+
+
+def many_dns(count: int) -> DhcpMessage:
+    return ack(dns=tuple(f"10.0.{number >> 8}.{number & 255}" for number in range(count)))
+
+
+def test_a_long_option_is_sent_in_parts_that_other_decoders_can_read_too() -> None:
+    data = encode(many_dns(100))
+    parts = data[data.index(b"\x06\xff") :]
+    assert parts[:2] == b"\x06\xff" and parts[257:259] == bytes((6, 400 - 255))
+    assert decode(data).dns == many_dns(100).dns
+
+
+def test_what_finds_no_room_lies_in_the_file_and_name_fields() -> None:
+    data = encode(many_dns(90), max_bytes=MAX_BYTES_LEAST)
+    assert len(data) <= MAX_BYTES_LEAST - IP_UDP_BYTES
+    assert bytes((OVERLOAD, 1, 1)) in data[240:]
+    assert data[108:236].strip(b"\0") and not data[44:108].strip(b"\0")
+    assert decode(data) == many_dns(90)
+
+
+def test_options_can_be_put_into_the_file_and_name_fields_on_purpose() -> None:
+    data = encode(ack(), overload=True)
+    assert data[240:247] == bytes((53, 1, MessageType.ACK, OVERLOAD, 1, 3, 255))
+    assert decode(data) == ack()
+
+
+def test_more_than_all_fields_hold_is_refused() -> None:
+    with pytest.raises(DhcpError, match="bytes of options do not fit"):
+        encode(many_dns(130), max_bytes=MAX_BYTES_LEAST)
+
+
+def test_options_can_be_replaced_left_out_and_added_byte_by_byte() -> None:
+    reply = decode(encode(ack(), instead={51: None, 58: (60).to_bytes(4, "big"), 224: b"ours"}))
+    assert (reply.lease_s, reply.t1_s, reply.dns) == (None, 60, ack().dns)
+    with pytest.raises(DhcpError, match="option 6: 3 bytes"):
+        decode(encode(ack(), instead={6: b"\x08\x08\x08"}))
 
 
 @pytest.mark.parametrize(
@@ -213,6 +281,11 @@ def test_what_does_not_fit_is_not_encoded(changes: dict[str, object]) -> None:
         (1200, 600, (1800.0, 3150.0)),
         (600, 7200, (1800.0, 3150.0)),
         (0, 0, (1800.0, 3150.0)),
+        (0, 1200, (1800.0, 3150.0)),
+        (3600, 3600, (1800.0, 3150.0)),
+        (1200, 3600, (1800.0, 3150.0)),
+        (INFINITE_S, INFINITE_S, (1800.0, 3150.0)),
+        (1, 2, (1.0, 2.0)),
     ],
 )
 def test_timers_that_make_no_sense_are_replaced(

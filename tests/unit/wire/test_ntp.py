@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.wire.ntp import CLIENT, SERVER, UNSYNCHRONISED, NtpError, NtpPacket, decode, encode, measure, timestamp
+from emulator.wire.ntp import (
+    CLIENT,
+    SECOND,
+    SERVER,
+    UNSYNCHRONISED,
+    NtpError,
+    NtpPacket,
+    decode,
+    elapsed_s,
+    encode,
+    measure,
+    shifted,
+    timestamp,
+)
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "ntp"
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,7 +79,9 @@ def test_a_reply_of_chrony_returns_our_timestamp_to_the_last_bit() -> None:
 def test_a_reply_of_ntplib_is_measured() -> None:
     reply = decode(vector("reply_ntplib"))
     assert (reply.stratum, reply.root_delay_s, reply.root_dispersion_s) == (2, 0.25, 0.5)
-    measured = measure(reply, timestamp(NEW_YEAR + timedelta(seconds=0.75)))
+    sent, arrived = (NEW_YEAR + timedelta(seconds=seconds) for seconds in (0.5, 0.75))
+    assert reply.origin == timestamp(sent)
+    measured = measure(reply, sent, arrived)
     assert measured.offset_s == pytest.approx(10.0625)
     assert measured.delay_s == pytest.approx(0.125)
 
@@ -81,20 +96,42 @@ def test_a_short_packet_is_refused() -> None:
         decode(vector("malformed_short"))
 
 
-@given(
-    st.integers(0, 60 * 365 * 86400).map(lambda seconds: datetime(1980, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)),
-    st.floats(-60 * 365 * 86400, 60 * 365 * 86400),
-    st.floats(0, 2),
-    st.floats(0, 2),
-)
-def test_an_offset_of_decades_is_measured_across_eras(
-    ours: datetime, offset_s: float, there: float, back: float
+moments = st.datetimes(datetime(1968, 2, 1), datetime(2103, 12, 1)).map(lambda local: local.replace(tzinfo=UTC))  # noqa: DTZ001
+any_year = st.datetimes(datetime(1900, 1, 1), datetime(2999, 1, 1)).map(lambda local: local.replace(tzinfo=UTC))  # noqa: DTZ001
+times = st.floats(0, 8)
+
+
+@given(ours=any_year, theirs=moments, there_s=times, work_s=times, back_s=times)
+def test_any_clock_learns_its_offset_from_a_server_of_either_era(
+    ours: datetime, theirs: datetime, there_s: float, work_s: float, back_s: float
 ) -> None:
-    theirs = ours + timedelta(seconds=offset_s + there)
-    reply = NtpPacket(mode=SERVER, origin=timestamp(ours), received=timestamp(theirs), transmitted=timestamp(theirs))
-    measured = measure(reply, timestamp(ours + timedelta(seconds=there + back)))
-    assert measured.offset_s == pytest.approx(offset_s + (there - back) / 2, abs=1e-5)
-    assert measured.delay_s == pytest.approx(there + back, abs=1e-5)
+    received, transmitted = theirs, theirs + timedelta(seconds=work_s)
+    reply = NtpPacket(mode=SERVER, received=timestamp(received), transmitted=timestamp(transmitted))
+    measured = measure(reply, ours, ours + timedelta(seconds=there_s + work_s + back_s))
+    truth_s = (theirs - ours).total_seconds() - there_s
+    assert measured.offset_s == pytest.approx(truth_s + (there_s - back_s) / 2, abs=1e-4)
+    assert measured.delay_s == pytest.approx(there_s + back_s, abs=1e-4)
+
+
+def test_over_the_change_of_era_in_2036_no_second_is_lost() -> None:
+    change = datetime(2036, 2, 7, 6, 28, 16, tzinfo=UTC)
+    before, after = change - timedelta(seconds=0.5), change + timedelta(seconds=0.5)
+    assert timestamp(after) < timestamp(before)
+    assert elapsed_s(timestamp(before), timestamp(after)) == pytest.approx(1.0)
+    reply = NtpPacket(mode=SERVER, received=timestamp(before), transmitted=timestamp(after))
+    measured = measure(reply, change - timedelta(seconds=10), change - timedelta(seconds=8))
+    assert measured.offset_s == pytest.approx(9.0)
+    assert measured.delay_s == pytest.approx(1.0)
+
+
+@given(st.integers(1, (1 << 64) - 1), st.integers(-(1 << 30), 1 << 30))
+def test_a_shifted_timestamp_is_as_far_away_as_it_was_shifted(stamp: int, by_s: int) -> None:
+    assert elapsed_s(stamp, shifted(stamp, by_s)) == by_s
+    assert 0 <= shifted(stamp, by_s) < SECOND**2
+
+
+def test_what_is_not_set_is_not_shifted() -> None:
+    assert shifted(0, 5.0) == 0
 
 
 def test_the_timestamp_of_the_second_era_begins_at_zero_again() -> None:
