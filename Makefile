@@ -8,7 +8,7 @@ SETUP := PYTHON="$(PYTHON)" tools/setup
 # The bare target name as the first word of the output would spoil --json.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint swarm bench clean help
 
 help:
 	@sed -n 's/^##//p' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,11 @@ lint:
 	@$(VENV_PYTHON) -m ruff format --check .
 	@$(VENV_PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
+
+## make swarm           3000 random sites, links and faults, all healed in the end; a failing one says how to replay it
+swarm:
+	@$(SETUP) dev
+	@$(VENV_PYTHON) -m tests.swarm $(ARGS)
 
 ## make bench           measures, and writes bench/out/report.json and bench/out/report.html
 bench:

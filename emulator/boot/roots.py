@@ -25,8 +25,10 @@ class Source(StrEnum):
 class Trust:
     """What one life of the charger trusts. A stored bundle is verified here, at every boot; the stage tells of it.
 
-    `doubt` says why a bundle is wanted, in the words that the server is told: that there is none, or a TLS error. In
-    the Go that error marks the bundle "not OK" until the server has answered, and so it is here.
+    `doubt` says why a bundle is wanted, in the words that the server is told (invented): there is none, or a TLS error.
+    In the Go a fetch marks the bundle "not OK" until the server has answered, and so it is here. There that keeps
+    MQTT away only once the interface was brought up anew (which section 5 infers); here, with the profile's
+    `without_bundle = "wait"`, it does at every login.
     """
 
     __slots__ = ("_flash", "doubt", "failure", "fetch", "override", "retry_at", "roots_pem", "source", "version")

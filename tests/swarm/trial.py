@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud_stub.methods import MethodError
+from emulator.clock import SimLoop
 from emulator.device.car import Car
 from emulator.device.charger import Charger
 from emulator.errors import UsageError
@@ -47,7 +48,7 @@ def live_through(case: Case, *, heal: bool = True) -> Ended:
     options = WorldOptions(seed=case.seed * 1_000_003 + case.number, sinks=(recorder,), setup=setup)
     world = load_world("sim", options)
     online_s, why = None, ""
-    with asyncio.Runner(loop_factory=world.loop_factory) as runner:
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
         try:
             online_s = runner.run(_tell(case, world, heal=heal))
         except BaseExceptionGroup as group:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from random import Random
 from string import ascii_lowercase
 from typing import Any
@@ -47,13 +48,18 @@ BY_NAME: Mapping[str, Draw] = {
 
 def draw_fault(cls: type[Fault], rng: Random) -> dict[str, Any]:
     """A random fault of this kind as data. LookupError: a field's type says too little; give it bounds or a row."""
-    schema = TypeAdapter(cls).json_schema()
+    schema = _schema(cls)
     required = set(schema.get("required", ()))
     fault: dict[str, Any] = {"kind": cls.kind}
     for name, field in schema["properties"].items():
         if name not in SHARED and (name in required or rng.random() < 0.7):
             fault[name] = _draw(cls, name, field, schema.get("$defs", {}), rng)
     return fault
+
+
+@cache
+def _schema(cls: type[Fault]) -> dict[str, Any]:
+    return TypeAdapter(cls).json_schema()
 
 
 def _draw(cls: type[Fault], name: str, field: Mapping[str, Any], defs: Mapping[str, Any], rng: Random) -> Any:
