@@ -31,11 +31,14 @@ MAKING = ".making"
 
 
 def default_dir() -> Path:
-    """``$ZAPTEC_CERTS``, or ``zaptec-pro-emulator/certs`` in the user's cache."""
+    """``$ZAPTEC_CERTS``, or ``zaptec-pro-emulator/certs-N`` in the user's cache; N is the number of the layout.
+
+    Checkouts of different layouts share the cache, and must not make each other's files anew.
+    """
     if named := os.environ.get("ZAPTEC_CERTS"):
         return Path(named)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "zaptec-pro-emulator" / "certs"
+    return cache / "zaptec-pro-emulator" / f"certs-{layout.LAYOUT}"
 
 
 def ensure(out: Path) -> CertsDir:

@@ -88,7 +88,7 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
     "link.restart": (Tone.BAD, "link restarted", lambda data: f"{data['mode']}, {_error(data)}"),
     "modem.power_cycle": (Tone.BAD, "modem power cycle", lambda data: f"{data['timeouts']} AT timeouts"),
     "device.settings": (Tone.PLAIN, "new settings", lambda data: ", ".join(map(str, data["changed"]))),
-    "device.local_settings": (Tone.PLAIN, "local settings", lambda data: ", ".join(data["changed"])),
+    "device.local_settings": (Tone.PLAIN, "local settings", lambda data: ", ".join(map(str, data["changed"]))),
     "device.swap_test": (Tone.PLAIN, "link on trial", lambda data: f"{data['mode']}, for {data['within_s']:g} s"),
     "device.swap_kept": (Tone.GOOD, "link kept", lambda data: data["mode"]),
     "device.swap_back": (Tone.FALLBACK, "link swapped back", lambda data: f"to {data['mode']}: {data['why']}"),

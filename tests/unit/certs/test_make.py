@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certs import BadKind, CertsDir, Root, default_dir, ensure
-from certs.layout import HUB_HOST, SERVER_NAMES, file_names, roots_of
+from certs.layout import HUB_HOST, LAYOUT, SERVER_NAMES, file_names, roots_of
 from emulator.errors import UsageError
 
 NO_CHECK_TIME = 0x200000
@@ -179,6 +179,6 @@ def test_unknown_names_are_refused(certs: CertsDir) -> None:
 def test_the_default_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZAPTEC_CERTS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_dir() == Path("/somewhere/zaptec-pro-emulator/certs")
+    assert default_dir() == Path(f"/somewhere/zaptec-pro-emulator/certs-{LAYOUT}")
     monkeypatch.setenv("ZAPTEC_CERTS", "/elsewhere")
     assert default_dir() == Path("/elsewhere")

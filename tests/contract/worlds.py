@@ -1,0 +1,243 @@
+"""Tables of cases, told in virtual time and on real sockets: what both worlds must agree on, and who tells it.
+
+A case is one charger, what is wrong, and every attempt at a stage that must follow. All cases of a table run at the
+same time, one charger each, in one world; a fault strikes only the charger of its case. What cannot name a charger, or
+changes the site, gets a world of its own beside it. So a table takes as long as its slowest case.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from cloud_stub import bundle_faults, endpoint_faults
+from emulator.device.charger import Charger
+from emulator.faults import Undo
+from emulator.net.place import Setup
+from emulator.trace import TraceEvent
+from emulator.world import World, WorldOptions, load_world
+
+Row = tuple[str, str, str | None]
+"""Stage, outcome, why."""
+
+FaultData = Mapping[str, Any]
+Table = Mapping[str, "Case"]
+
+WORLDS = ("sim", "loopback")
+WITHIN_S = 45.0
+"""The slowest case takes half of it; whatever takes longer, hangs."""
+
+ONLINE, OFFLINE, FAILED = "device.online", "device.offline", "boot.*.failed"
+
+WIFI, LTE, PLC = {"mode": "wifi"}, {"mode": "lte"}, {"mode": "plc"}
+CABLE = {"mode": "ethernet"}
+"""At once there: what is not about the link is told on a cable."""
+
+QUICK = {
+    "dns.try_timeout_s": 0.4,
+    "dns.tcp_timeout_s": 0.6,
+    "dns.attempts": 1,
+    "dns.negative_ttl_max_s": 0.0,
+    "ntp.try_timeout_s": 0.4,
+    "ntp.tries": 1,
+    "ntp.rate_pause_s": 0.05,
+    "dhcp.first_retransmit_s": 0.4,
+    "dhcp.jitter_s": 0.1,
+    "dhcp.budget_s": 1.0,
+    "trust.timeout_s": 1.0,
+    "trust.first_retry_s": 0.6,
+    "network.connect_timeout_s": 0.8,
+    "network.tls_timeout_s": 1.0,
+    "hub.ack_timeout_s": 1.0,
+    "backoff.first_s": 0.1,
+    "backoff.cap_without_car_s": 0.0,
+}
+"""The same waits everywhere, short enough for real time."""
+
+PASSES: tuple[Row, ...] = tuple(
+    (stage, "passed", None) for stage in ("link", "address", "names", "time", "trust", "hub", "firmware")
+)
+"""A boot with nothing broken."""
+
+BESIDES = {
+    "trust.fetch_failed": ("bundle", "failed"),
+    "trust.fetched": ("bundle", "fetched"),
+    "device.greeting_failed": ("greeting", "failed"),
+    OFFLINE: ("session", "lost"),
+    "lease.lost": ("lease", "lost"),
+}
+"""What else has a why, beside the stages, and how it is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is wrong for one charger, and what comes of it. `before` is where faults strike; None: the power is off."""
+
+    faults: tuple[FaultData, ...] = ()
+    rows: tuple[Row, ...]
+    strikes: str | None = None
+    """The event after which the faults strike; None: before power-on."""
+    heals: str | None = None
+    """The event after which they are taken back; None: never, or they end by themselves."""
+    ends: str = ONLINE
+    """The event that it ends with. The three come in this order, and may have ``*`` in their names."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    local: Mapping[str, Any] = field(default_factory=lambda: CABLE)
+    place: Mapping[str, Any] = field(default_factory=dict)
+    setup: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alone(self) -> bool:
+        """Needs a world of its own."""
+        return bool(self.setup) or any(fault["kind"] in FOR_ALL for fault in self.faults)
+
+
+FOR_ALL = {fault.kind for fault in (*endpoint_faults.BEFORE_LOGIN, *bundle_faults.BEFORE_LOGIN)}
+"""Faults that strike before a charger has said who it is."""
+
+
+def passed(until: str = "firmware", *, start: str = "link") -> tuple[Row, ...]:
+    """The rows of stages that pass, from `start` up to `until`, both included."""
+    stages = [stage for stage, _, _ in PASSES]
+    return PASSES[stages.index(start) : stages.index(until) + 1]
+
+
+def before(stage: str, *, start: str = "link") -> tuple[Row, ...]:
+    """The rows of stages that pass before `stage`."""
+    return passed(stage, start=start)[:-1]
+
+
+def stops(stage: str, why: str, *faults: FaultData, again: int = 1, **more: Any) -> Case:
+    """The stage fails, `again` times where that is more than one; then all is healed and the charger comes online.
+
+    After a failure it goes on at the names, or at the link where it has none yet.
+    """
+    back = "link" if stage in ("link", "address") else "names"
+    failed = ((stage, "failed", why),)
+    retries = (before(stage, start=back) + failed) * (again - 1)
+    rows = before(stage) + failed + retries + passed(start=back)
+    return Case(**{"faults": faults, "rows": rows, "heals": FAILED, **more})
+
+
+def degrades(stage: str, why: str, *faults: FaultData, **more: Any) -> Case:
+    """The stage passes by a fallback, and the charger comes online with what is wrong."""
+    return passes(*faults, instead={stage: why}, **more)
+
+
+def passes(*faults: FaultData, instead: Mapping[str, str] | None = None, **more: Any) -> Case:
+    """The charger comes online with what is wrong; stages in `instead` are degraded, for this reason."""
+    found = instead or {}
+    rows = tuple((stage, "degraded", found[stage]) if stage in found else row for row in PASSES for stage in row[:1])
+    return Case(faults=faults, rows=rows, **more)
+
+
+def kinds(table: Table) -> set[str]:
+    """The kinds of fault that a table has."""
+    return {fault["kind"] for case in table.values() for fault in case.faults}
+
+
+def told_in_both(table: Table) -> dict[str, dict[str, list[Row]]]:
+    """World to case to all that was seen of it, from power-on to the end of the case."""
+    return {world: _told_in(world, table) for world in WORLDS}
+
+
+def _told_in(world: str, table: Table) -> dict[str, list[Row]]:
+    tellers = {name: _Teller(case, f"ZPR{number:06}") for number, (name, case) in enumerate(table.items(), start=1)}
+    groups = list(_groups(tellers.values()))
+
+    async def tell() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for group in groups:
+                tasks.create_task(_live(world, group))
+
+    with asyncio.Runner(loop_factory=load_world(world, WorldOptions()).loop_factory) as runner:
+        runner.run(tell())
+    return {name: teller.rows for name, teller in tellers.items()}
+
+
+def _groups(tellers: "Iterable[_Teller]") -> "Iterator[list[_Teller]]":
+    """Those that share a world."""
+    together = []
+    for teller in tellers:
+        if teller.case.alone:
+            yield [teller]
+        else:
+            together.append(teller)
+    yield together
+
+
+async def _live(name: str, tellers: "list[_Teller]") -> None:
+    """One world, and the lives of its chargers."""
+    listeners = {teller.serial: teller for teller in tellers}
+
+    def hear(event: TraceEvent) -> None:
+        if event.who in listeners:
+            listeners[event.who].hear(event)
+
+    changes = {key: value for teller in tellers for key, value in teller.case.setup.items()}
+    setup = Setup().with_changes(changes, where="case")
+    lab = load_world(name, WorldOptions(sinks=(hear,), setup=setup))
+    try:
+        await lab.start()
+        async with asyncio.TaskGroup() as tasks:
+            for teller in tellers:
+                tasks.create_task(teller.live(lab))
+    finally:
+        await lab.close()
+
+
+class _Teller:
+    """Runs the charger of one case, breaks and heals on time, and writes down what happens."""
+
+    def __init__(self, case: Case, serial: str) -> None:
+        self.case = case
+        self.serial = serial
+        self.rows: list[Row] = []
+        self._steps = [(case.strikes, self._strike), (case.heals, self._heal), (case.ends, self._end)]
+        self._ended = asyncio.Event()
+        self._undo: list[Undo] = []
+
+    async def live(self, lab: World) -> None:
+        """From power-on to the end of the case."""
+        case = self.case
+        made = lab.produce(self.serial, {**QUICK, **case.changes}, local=case.local, place=case.place)
+        self._lab, self._charger = lab, Charger(*made)
+        if case.strikes is None:
+            self._strike()
+        self._steps = [step for step in self._steps if step[0] is not None]
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self._charger.run())
+            try:
+                async with asyncio.timeout(WITHIN_S):
+                    await self._ended.wait()
+            except TimeoutError:
+                self.rows.append(("case", "hangs", f"no {self._steps[0][0]}"))
+            running.cancel()
+
+    def hear(self, event: TraceEvent) -> None:
+        """Write down what the charger does, and take the next step when it is time: between its steps, not after."""
+        if self._ended.is_set():
+            return
+        if "outcome" in event.data:
+            self.rows.append((event.data["stage"], event.data["outcome"], event.data["why"]))
+        elif event.name in BESIDES:
+            self.rows.append((*BESIDES[event.name], event.data.get("why")))
+        if fnmatchcase(event.name, self._steps[0][0] or ""):
+            _, act = self._steps.pop(0)
+            act()
+
+    def _strike(self) -> None:
+        for fault in self.case.faults:
+            whom = {} if self.case.alone or "who" in fault else {"who": self.serial}
+            if fault["kind"].startswith("device."):
+                self._undo.append(self._charger.inject(fault))
+            else:
+                self._undo.append(self._lab.inject({**whom, **fault}, where="case"))
+
+    def _heal(self) -> None:
+        for undo in self._undo:
+            undo()
+
+    def _end(self) -> None:
+        self._ended.set()
