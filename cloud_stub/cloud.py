@@ -22,6 +22,7 @@ from cloud_stub.https import HttpsServer, HttpsService
 from cloud_stub.hub import HubRules
 from cloud_stub.methods import Methods
 from cloud_stub.ntp import NtpServer
+from cloud_stub.operator import Operator
 from cloud_stub.portal import Portal, Proxy
 from cloud_stub.registry import Registry, derived_keys
 from cloud_stub.service import Service
@@ -43,6 +44,7 @@ ELSEWHERE = FAMILIES | {"device"}
 """Families of faults that strike chargers and the way to them."""
 
 LEASE_S = int(timedelta(hours=12).total_seconds())
+ROGUE_LEASE_S = int(timedelta(hours=1).total_seconds())  # invented: a router that somebody brought along
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Strike:
 
 
 class Cloud:
-    """Site DHCP, three DNS servers, four time servers, the hub with its bus and backend, and the firmware server."""
+    """DHCP of site and operator, four DNS servers, four time servers, the hub with its bus and backend, and the
+    firmware server."""
 
     def __init__(self, parts: CloudParts) -> None:
         self._parts = parts
@@ -134,8 +137,8 @@ class Cloud:
                 f"{where}: kind: {kind!r} strikes chargers, and the cloud has none: inject it where they run"
             )
         services = self.services.get(family)
-        if services is None:
-            raise UsageError(f"{where}: kind: {kind!r}: no service is called {family!r}")
+        if not (services and services[0].FAULTS):
+            raise UsageError(f"{where}: kind: {kind!r}: no service has faults of this family")
         fault = fault_from(data, {fault.kind: fault for fault in services[0].FAULTS}, where=where)
         struck: list[Injected] = []
         try:
@@ -174,15 +177,21 @@ class Cloud:
 
     def _site(self) -> list[tuple[Service, str, str]]:
         topology, network = self._parts.topology, self._parts.profile.network
-        dhcp = self._dhcp()
-        machines: list[tuple[Service, str, str]] = [(dhcp, "router", topology.router)]
+        dhcp, operator = self._dhcp(), self._operator()
+
+        def who_is(address: str) -> str:
+            """The charger at an address that it got here or there."""
+            return dhcp.client_at(operator.client_at(address))
+
+        machines: list[tuple[Service, str, str]] = [
+            (dhcp, "router", topology.router),
+            (operator, "operator", topology.operator_router),
+        ]
         for label, address in topology.dns.items():
-            server = DnsServer(
-                label=label, zone=topology.zone(network), who_is=dhcp.client_at, **self._common(f"dns/{label}")
-            )
+            server = DnsServer(label=label, zone=topology.zone(network), who_is=who_is, **self._common(f"dns/{label}"))
             machines.append((server, f"dns-{label}", address))
         for label, address in topology.ntp.items():
-            clock = NtpServer(label=label, who_is=dhcp.client_at, **self._common(f"ntp/{label}"))
+            clock = NtpServer(label=label, who_is=who_is, **self._common(f"ntp/{label}"))
             machines.append((clock, f"ntp-{label}", address))
         return machines
 
@@ -200,7 +209,7 @@ class Cloud:
             pool=(first, last),
             router=gateway,
             dns=(resolver,),
-            lease_s=LEASE_S,
+            lease_s=ROGUE_LEASE_S,
         )
         return DhcpServer(
             at_home(topology.pool),
@@ -208,6 +217,18 @@ class Cloud:
             rogue=elsewhere,
             **self._common("dhcp"),
         )
+
+    def _operator(self) -> Operator:
+        topology = self._parts.topology
+        scope = Scope(
+            network=topology.operator_network,
+            server=topology.operator_router,
+            pool=topology.operator_pool,
+            router=topology.operator_router,
+            dns=(topology.dns["operator"],),
+            lease_s=LEASE_S,
+        )
+        return Operator(scope, **self._common("operator"))
 
     def _in_the_way(self) -> list[tuple[Service, str, str]]:
         """What a site may have between chargers and internet; idle until a fault sends something there."""

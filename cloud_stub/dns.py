@@ -1,4 +1,4 @@
-"""A recursive name server as the charger sees it: the site's own, Google's or Cloudflare's (manual row M8)."""
+"""A recursive name server as the charger sees it: the site's, the operator's, Google's or Cloudflare's (row M8)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

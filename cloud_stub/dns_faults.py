@@ -35,7 +35,7 @@ IPv4 = Annotated[str, AfterValidator(_ipv4)]
 class DnsFault(Fault):
     """A fault of one name server, or of all."""
 
-    server: Literal["primary", "google", "cloudflare", "*"] = "*"
+    server: Literal["primary", "operator", "google", "cloudflare", "*"] = "*"
     host: str = "*"
     """The name that it is about, ``*`` for all."""
     transport: Literal["udp", "tcp", "*"] = "*"

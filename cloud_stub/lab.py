@@ -28,7 +28,7 @@ from emulator.net.loopback import LoopbackHost, claim_plan
 from emulator.net.meter import DataMeter, ports_of
 from emulator.net.metered import MeteredHost
 from emulator.net.place import Place
-from emulator.net.sim import SimNet
+from emulator.net.sim import OPERATOR, SimNet
 from emulator.net.surroundings import FAMILIES, Surroundings
 from emulator.profile import load_profile
 from emulator.remote import mac_of
@@ -62,7 +62,8 @@ class OneProcessWorld:
         topology, bus = await self._build()
         now = asyncio.get_running_loop().time
         zone, appliances = topology.zone(self._profile.network), Appliances(topology.portal, topology.proxy)
-        self._surroundings = Surroundings(self._options.setup, self._rng, now, zone, appliances)
+        lan, cell = topology.lan, topology.cell
+        self._surroundings = Surroundings(self._options.setup, self._rng, now, zone, appliances, lan=lan, cell=cell)
         parts = CloudParts(
             certs=self._certs,
             profile=self._profile,
@@ -184,7 +185,7 @@ class SimWorld(OneProcessWorld):
         return lambda: SIM_EPOCH + timedelta(seconds=now())
 
     def _service_host(self, name: str, address: str) -> Host:
-        segment = "site" if name == "router" else "internet"
+        segment = {"router": "site", "operator": OPERATOR}.get(name, "internet")
         return self._net.host(name, address, segment=segment)
 
     def _charger_host(self, serial: str) -> Host:

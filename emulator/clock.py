@@ -109,6 +109,18 @@ class Rtc:
     it is believed for: ``build`` nobody, ``ntp`` (or whoever has `set` it) in this life, ``rtc`` the battery.
     """
 
+    __slots__ = (
+        "_base",
+        "_built_at",
+        "_drift_ppm",
+        "_monotonic",
+        "_since",
+        "_stopped",
+        "battery_flat",
+        "source",
+        "trusted",
+    )
+
     def __init__(self, monotonic: Callable[[], float], *, built_at: datetime, drift_ppm: float = 0.0) -> None:
         self._monotonic = monotonic
         self._built_at = built_at

@@ -12,7 +12,7 @@ from emulator.profile import Profile
 from emulator.trace import Trace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spec:
     """One charger as it left production (manual row M5)."""
 
@@ -32,7 +32,7 @@ class Spec:
     """Public key that trust bundles must be signed with."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Env:
     """The world as the charger has it: everything that is not the charger itself comes in here."""
 

@@ -143,9 +143,13 @@ class Hub(_Section):
 
 
 class Backoff(_Section):
-    """Reconnect: first_s + min(n**2, cap) + jitter, and what is restarted after how many failures (section 13)."""
+    """Reconnect: first_s + min(n**2, cap) + jitter, and what is restarted after how many failures (section 13).
+
+    A Wi-Fi link that was lost is tried again after `wifi_lost_s`; if that fails, the rest holds (section 4).
+    """
 
     first_s: Seconds
+    wifi_lost_s: Seconds
     cap_without_car_s: SecondsOrZero
     cap_with_car_s: SecondsOrZero
     forced_at: Annotated[tuple[Positive, ...], Field(strict=False)]

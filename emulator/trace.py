@@ -63,6 +63,8 @@ class Recorder:
 class Trace:
     """Emits events of one owner into sinks. Secrets never go in: callers pass names, sizes and outcomes."""
 
+    __slots__ = ("_now", "_sinks", "_wall", "who")
+
     def __init__(
         self,
         who: str,

@@ -98,7 +98,7 @@ class Look:
     power_w: float = 11040.0
     messages_up: int = 7
     messages_down: int = 2
-    data: Usage = Usage({"telemetry": 900}, {"telemetry": 300})
+    data: Usage = field(default_factory=lambda: Usage({"telemetry": 900}, {"telemetry": 300}))
 
 
 Part = Sequence[tuple[float, str, dict[str, Any]]]

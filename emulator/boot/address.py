@@ -134,7 +134,13 @@ def _lose(boot: Boot, result: Nak | Expired) -> None:
 
 def _facts(lease: Lease) -> dict[str, Any]:
     lease_s = None if math.isinf(lease.lease_s) else lease.lease_s  # JSON has no infinity
-    return {"address": lease.address, "server": lease.server, "dns": list(lease.dns), "lease_s": lease_s}
+    return {
+        "address": lease.address,
+        "server": lease.server,
+        "router": lease.router,
+        "dns": list(lease.dns),
+        "lease_s": lease_s,
+    }
 
 
 def _in_words(client: DhcpClient) -> str:

@@ -11,7 +11,7 @@ from emulator.wire.mqtt import Connect, Will
 LAST_WILL = "mqtt connection broke[lwt]"
 
 
-@dataclass
+@dataclass(slots=True)
 class Login:
     """Identity and routing as they are now; settings 800 and 801 and the faults of the device change them."""
 

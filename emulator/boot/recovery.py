@@ -56,13 +56,17 @@ async def recover(boot: Boot, stage: str, why: Why, *, back_to: str) -> str:
 
     That is `back_to`, or the link where that is gone or was restarted. Does not return when the charger starts again.
     """
-    trouble = Trouble.OTHER if stage == GREETING else TROUBLES.get(why, Trouble.OTHER)
+    if stage != FIRST and boot.wifi_lost:
+        trouble = Trouble.WIFI_LOST
+    else:
+        trouble = Trouble.OTHER if stage == GREETING else TROUBLES.get(why, Trouble.OTHER)
     return await _obey(boot, boot.failed(stage, trouble), why, back_to)
 
 
 async def recover_loss(boot: Boot, why: Why, *, back_to: str) -> str:
     """As `recover`, for a session that the hub had accepted."""
-    return await _obey(boot, boot.reconnect.lost(), why, back_to)
+    trouble = Trouble.WIFI_LOST if boot.wifi_lost else Trouble.OTHER
+    return await _obey(boot, boot.reconnect.lost(trouble), why, back_to)
 
 
 async def _obey(boot: Boot, action: Action, why: Why, back_to: str) -> str:

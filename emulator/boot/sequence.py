@@ -1,7 +1,6 @@
 """Runs the boot stages in order, again and again until all are through, and keeps the report."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,9 +50,16 @@ class StageRow:
 class BootReport:
     """Every attempt at every stage since power-on, at most `ROWS_MAX`, the oldest go first."""
 
+    __slots__ = ("_attempts", "rows")
+
     def __init__(self) -> None:
-        self.rows: deque[StageRow] = deque(maxlen=ROWS_MAX)
+        self.rows: list[StageRow] = []
         self._attempts: dict[str, int] = {}
+
+    def add(self, row: StageRow) -> None:
+        """An attempt is over."""
+        self.rows.append(row)
+        del self.rows[:-ROWS_MAX]
 
     def next_attempt(self, stage: str) -> int:
         """Number of the attempt that begins now, from 1."""
@@ -93,8 +99,9 @@ class BootSequence:
             outcome = failed_by(error)
         word, why = _in_words(outcome)
         row = StageRow(stage.name, attempt, word, why, loop.time() - began, outcome.detail)
-        report.rows.append(row)
+        report.add(row)
         boot.env.trace.emit(f"boot.{stage.name}.{word}", **{**row.as_json(), **boot.notes})
+        boot.notes = {}
         return outcome
 
 

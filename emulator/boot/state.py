@@ -74,6 +74,11 @@ class Boot:
         """The link in use; without one, the one that the installer has set."""
         return self.local.mode if self.linked_by is None or self.env.host.carrier is None else self.linked_by
 
+    @property
+    def wifi_lost(self) -> bool:
+        """The link that came up last was Wi-Fi, and is gone."""
+        return self.linked_by is Mode.WIFI and self.env.host.carrier is None
+
     def situation(self) -> Situation:
         """How the charger stands now, for who decides about a failure."""
         linked = self.env.host.carrier is not None and self.lease is not None

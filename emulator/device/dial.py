@@ -26,7 +26,8 @@ class Sequence(Protocol):
 
 
 class Dial:
-    """One life's connections. `greet` is called with each; `wake` after it, and when the connection ends.
+    """One life's connections. `greet` is called with each; `wake` after it, and when the connection ends. What it
+    does for longer runs in `tasks`.
 
     A session counts once it is greeted: a hub that takes the login and acknowledges nothing makes the waits grow.
     """
@@ -38,31 +39,35 @@ class Dial:
         "_greeted",
         "_lease_keeper",
         "_sequence",
+        "_tasks",
         "_time_keeper",
         "_trust_keeper",
         "_wake",
         "report",
     )
 
-    def __init__(self, boot: Boot, sequence: Sequence, greet: Greet, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, boot: Boot, sequence: Sequence, greet: Greet, wake: Callable[[], None], tasks: asyncio.TaskGroup
+    ) -> None:
         self.report = BootReport()
         self._boot = boot
         self._sequence = sequence
         self._greet = greet
         self._wake = wake
+        self._tasks = tasks
         self._dialling: asyncio.Task[None] | None = None
         self._greeted = False
         self._time_keeper: asyncio.Task[None] | None = None
         self._lease_keeper: asyncio.Task[None] | None = None
         self._trust_keeper: asyncio.Task[None] | None = None
         boot.lease_wanted = self._release_lease
+        boot.lease_won = self._keep_lease
+        boot.bundle_wanted = self._keep_trust
 
-    def start(self, tasks: asyncio.TaskGroup) -> None:
+    def start(self) -> None:
         """Begin to connect, unless that is going on."""
         if self._dialling is None:
-            self._boot.lease_won = lambda: self._keep_lease(tasks)
-            self._boot.bundle_wanted = lambda after_s: self._keep_trust(tasks, after_s)
-            self._dialling = tasks.create_task(self._connect(tasks))
+            self._dialling = self._tasks.create_task(self._connect())
 
     def redial(self) -> None:
         """Give the link up and have `start` called for another, whatever is going on."""
@@ -79,15 +84,15 @@ class Dial:
         error = hub.closed.result() if hub is not None and hub.closed.done() else None
         return (WHY_OF_NET[error.reason], error.detail) if error is not None else (Why.CLOSED, "")
 
-    async def _connect(self, tasks: asyncio.TaskGroup) -> None:
+    async def _connect(self) -> None:
         boot = self._boot
         start = "link" if boot.hub is None else await self._recover()
         await self._sequence.run(boot, self.report, start=start)
         if self._time_keeper is None:
-            self._time_keeper = tasks.create_task(keep_time(boot))
+            self._time_keeper = self._tasks.create_task(keep_time(boot))
         hub = boot.hub
         assert hub is not None  # noqa: S101 - the stage "hub" has passed
-        hub.closed.add_done_callback(lambda closed: self._wake())
+        hub.closed.add_done_callback(self._hub_ended)
         self._greeted = False
         try:
             await self._greet(hub)
@@ -102,6 +107,9 @@ class Dial:
                 self._dialling = None
             self._wake()
 
+    def _hub_ended(self, closed: "asyncio.Future[NetError | None]") -> None:
+        self._wake()
+
     async def _recover(self) -> str:
         why, _ = self.why_lost()
         self._boot.trust.suspect(why)
@@ -109,15 +117,15 @@ class Dial:
             return await recover_loss(self._boot, why, back_to=BACK_TO)
         return await recover(self._boot, GREETING, why, back_to=BACK_TO)
 
-    def _keep_lease(self, tasks: asyncio.TaskGroup) -> None:
+    def _keep_lease(self) -> None:
         """Renew the lease from now on, hub or no hub: it runs out while the stages after `address` are tried again."""
-        self._lease_keeper = tasks.create_task(keep_lease(self._boot))
+        self._lease_keeper = self._tasks.create_task(keep_lease(self._boot))
 
-    def _keep_trust(self, tasks: asyncio.TaskGroup, after_s: float) -> None:
+    def _keep_trust(self, after_s: float) -> None:
         """Ask for the trust bundle in the background from `after_s` on; what was to be asked before that is off."""
         if self._trust_keeper is not None:
             self._trust_keeper.cancel()
-        self._trust_keeper = tasks.create_task(self._refresh(after_s))
+        self._trust_keeper = self._tasks.create_task(self._refresh(after_s))
 
     async def _refresh(self, after_s: float) -> None:
         await keep_trust(self._boot, after_s)

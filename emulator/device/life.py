@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emulator.boot.address import release_lease
 from emulator.boot.state import Boot
+from emulator.device.alarm import Alarm
 from emulator.device.commands import obey
 from emulator.device.dial import Dial, Sequence
 from emulator.device.observations import ECHO, GREETING, REQUEST
@@ -38,12 +39,12 @@ class Life:
     """What a reboot forgets, and the loop that lives on it."""
 
     __slots__ = (
+        "_alarm",
         "_charger",
         "_connections",
         "_greeted",
         "_tasks",
         "_update_firmware",
-        "_wake",
         "_wanted",
         "_watchdog",
         "boot",
@@ -57,25 +58,25 @@ class Life:
         self, charger: "Charger", boot: Boot, now: float, *, sequence: Sequence, update_firmware: UpdateFirmware
     ) -> None:
         self.boot = boot
-        self.dial = Dial(boot, sequence, self._greet, self.wake)
+        self._tasks = asyncio.TaskGroup()
+        self.dial = Dial(boot, sequence, self._greet, self.wake, self._tasks)
         self.reporter = Reporter(boot.spec.profile.telemetry, now)
         self.updating = False
         self._charger = charger
         self._update_firmware = update_firmware
-        self._wake = asyncio.Event()
-        self._tasks = asyncio.TaskGroup()
+        self._alarm = Alarm()
         self._wanted: dict[tuple[int, ...], None] = {}
         self._connections = 0
         self._greeted = False
         self._watchdog = Watchdog(boot.spec.profile.watchdog, now)
         rtc = boot.env.rtc
-        self.usage = DataUsage(boot.env.flash, boot.env.meter.usage, rtc.now(), trusted=rtc.trusted)
+        self.usage = DataUsage(boot.env.flash, boot.env.meter.totals, rtc.now(), trusted=rtc.trusted)
         """Bytes per day."""
         boot.noticed = self.wake
 
     def wake(self) -> None:
         """Something changed: look at once what is due."""
-        self._wake.set()
+        self._alarm.ring()
 
     def want(self, *sets: tuple[int, ...]) -> None:
         """Send these sets of observations soon, a message each."""
@@ -96,7 +97,7 @@ class Life:
         """Live for ever; cancel to end."""
         async with self._tasks:
             while True:
-                self._wake.clear()
+                self._alarm.reset()
                 self._watch_hub()
                 self._mind_watchdog()
                 self._mind_date()
@@ -120,7 +121,7 @@ class Life:
             uplink.hub = None
             why, detail = self.dial.why_lost()
             self._charger.env.trace.emit("device.offline", why=why.value, detail=detail)
-        self.dial.start(self._tasks)
+        self.dial.start()
 
     def _mind_watchdog(self) -> None:
         charger = self._charger
@@ -262,11 +263,7 @@ class Life:
             self._watchdog.deadline(),
             now + until_midnight_s(self._charger.env.rtc.now()),
         )
-        try:
-            async with asyncio.timeout_at(min(time for time in times if time is not None)):
-                await self._wake.wait()
-        except TimeoutError:
-            pass  # something is due
+        await self._alarm.sleep_until(min(time for time in times if time is not None))
 
     async def _update(self) -> None:
         installed = await upgrade(self.boot, self._charger.uplink, self._update_firmware)

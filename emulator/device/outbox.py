@@ -1,7 +1,6 @@
 """Messages that wait in flash while the hub is out of reach: bounded, the oldest go first."""
 
 import re
-from collections import deque
 from collections.abc import Callable
 
 from emulator.flash import Flash
@@ -25,7 +24,7 @@ class Outbox:
         self._skipped = skipped
         self.dropped = 0
         """Payloads that were pushed out by newer ones, since power-on."""
-        self._waiting = deque(sorted(self._stored()))
+        self._waiting = sorted(self._stored())  # no deque: an empty one takes 0.6 KiB, in thousands of chargers
         self._next = self._waiting[-1] + 1 if self._waiting else 0
 
     def __len__(self) -> int:
@@ -49,13 +48,13 @@ class Outbox:
                 if _is_message(payload):
                     return payload
                 self._skipped(key)
-            self._waiting.popleft()
+            del self._waiting[0]
         return None
 
     def pop(self) -> None:
         """The oldest is no longer needed."""
         if self._waiting:
-            self._flash.delete(_key(self._waiting.popleft()))
+            self._flash.delete(_key(self._waiting.pop(0)))
 
     def _stored(self) -> list[int]:
         numbers = []

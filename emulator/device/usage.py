@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from emulator.flash import Flash
-from emulator.net.meter import Usage
 
 KEY = "data.days"
 DAYS_MAX = 32
@@ -40,13 +39,13 @@ class DataUsage:
 
     __slots__ = ("_counted", "_day", "_days", "_flash", "_read", "_trusted")
 
-    def __init__(self, flash: Flash, read: Callable[[], Usage], now: datetime, *, trusted: bool) -> None:
-        """`read` gives the meter's counts, which only grow; `trusted` tells whether the clock is set."""
+    def __init__(self, flash: Flash, read: Callable[[], tuple[int, int]], now: datetime, *, trusted: bool) -> None:
+        """`read` gives the meter's totals, up and down, which only grow; `trusted` tells whether the clock is set."""
         self._flash = flash
         self._read = read
         self._day = now.date()
         self._trusted = trusted
-        self._counted = _both(read())
+        self._counted = read()
         self._days = dict(_stored(flash.get(KEY)))
 
     @property
@@ -71,7 +70,7 @@ class DataUsage:
     def save(self) -> None:
         """Write everything down."""
         now = self._so_far()
-        self._counted = _both(self._read())
+        self._counted = self._read()
         self._days.pop(self._day, None)
         self._days[self._day] = (now.up_bytes, now.down_bytes)
         for day in list(self._days)[:-DAYS_MAX]:
@@ -81,17 +80,13 @@ class DataUsage:
 
     def _so_far(self) -> DayUsage:
         up, down = self._days.get(self._day, (0, 0))
-        (all_up, all_down), (old_up, old_down) = _both(self._read()), self._counted
+        (all_up, all_down), (old_up, old_down) = self._read(), self._counted
         return DayUsage(self._day, up + all_up - old_up, down + all_down - old_down)
 
 
 def until_midnight_s(now: datetime) -> float:
     """Seconds until the date changes."""
     return (datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo) - now).total_seconds()
-
-
-def _both(usage: Usage) -> tuple[int, int]:
-    return usage.up_bytes, usage.down_bytes
 
 
 def _stored(record: bytes | None) -> list[tuple[date, tuple[int, int]]]:

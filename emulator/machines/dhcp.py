@@ -82,6 +82,26 @@ class DhcpClient:
     named (while rebooting and rebinding) may answer, and the first answer counts.
     """
 
+    __slots__ = (
+        "_asked_at",
+        "_began_at",
+        "_deadline",
+        "_granted_at",
+        "_hostname",
+        "_mac",
+        "_offer",
+        "_remembered",
+        "_rng",
+        "_seed",
+        "_sends",
+        "_timing",
+        "_xid",
+        "lease",
+        "no_use",
+        "offered_by",
+        "state",
+    )
+
     def __init__(self, *, mac: str, hostname: str, timing: Dhcp, rng: Random, remembered: str | None = None) -> None:
         self.state = State.INIT if remembered is None else State.INIT_REBOOT
         self.lease: Lease | None = None
@@ -92,7 +112,9 @@ class DhcpClient:
         self._mac = mac
         self._hostname = hostname
         self._timing = timing
-        self._rng = rng
+        self._rng: Random | None = rng
+        self._seed = 0
+        """What the next random source begins from, while there is none."""
         self._remembered = remembered
         self._offer: DhcpMessage | None = None
         self._xid = 0
@@ -175,10 +197,15 @@ class DhcpClient:
     def _enter(self, state: State, now: float) -> None:
         """Begin an exchange of its own: replies that belong to an earlier one will not match."""
         self.state = state
-        self._xid = self._rng.getrandbits(32)
+        self._xid = self._random().getrandbits(32)
         self._sends = 0
         self._began_at = now
         self.no_use = None
+
+    def _random(self) -> Random:
+        if self._rng is None:
+            self._rng = Random(self._seed)  # noqa: S311 - repeatable, never for secrets
+        return self._rng
 
     def _ours(self, data: bytes) -> DhcpMessage | None:
         """The message in a datagram, if it belongs to the exchange that goes on."""
@@ -221,7 +248,8 @@ class DhcpClient:
             self.no_use = f"ACK of a lease of {lease.lease_s:g} s came {now - self._asked_at:.1f} s after the request"
             return []
         asked_in, self.state = self.state, State.BOUND
-        self.lease = lease
+        self._seed, self._rng = self._random().getrandbits(64), None  # 2.5 KiB, and it is not needed for hours
+        self.lease, self._offer = lease, None
         self._remembered = lease.address
         self._granted_at = self._asked_at
         self._wait_until(self._granted_at + lease.t1_s, now)
@@ -230,7 +258,7 @@ class DhcpClient:
     def _give_up(self, result: Nak | Expired, now: float) -> list[Effect]:
         self.state = State.INIT
         self.lease = self._remembered = None
-        self._wait_until(now + self._rng.uniform(*RESTART_S), now)
+        self._wait_until(now + self._random().uniform(*RESTART_S), now)
         return [result]
 
     def _keep(self, lease: Lease, now: float) -> list[Effect]:
@@ -266,7 +294,7 @@ class DhcpClient:
         timing = self._timing
         delay_s = min(timing.first_retransmit_s * 2 ** min(self._sends, MAX_DOUBLINGS), timing.max_retransmit_s)
         self._sends += 1
-        self._wait_until(now + delay_s + self._rng.uniform(-timing.jitter_s, timing.jitter_s), now)
+        self._wait_until(now + delay_s + self._random().uniform(-timing.jitter_s, timing.jitter_s), now)
         return [Send(encode(message), Address(BROADCAST, SERVER_PORT))]
 
     def _message(

@@ -32,6 +32,8 @@ class Trouble(StrEnum):
     """The modem answers no AT command."""
     TRANSPORT = "transport"
     """Nobody answered through the link, or no TLS connection came about."""
+    WIFI_LOST = "wifi_lost"
+    """A Wi-Fi link was up and is gone."""
     OTHER = "other"
     """There is no link, or the hub answered and said no."""
 
@@ -83,6 +85,7 @@ class Reconnect:
     """Counts what failed since the hub last had us, in one life of the charger. Every failure gives one action.
 
     - The wait grows with the failures of one stage in a row; what failed before it does not count.
+    - A Wi-Fi link that was up is tried again after `wifi_lost_s`, each time that it is lost.
     - The errors in all that reach one of `forced_at` force a reconnect at once; on Wi-Fi without a connection, a
       restart of the Wi-Fi.
     - On LTE-M, `ppp_failures` transport failures restart PPP; then the count begins anew, with a limit that is
@@ -124,12 +127,15 @@ class Reconnect:
         action = self._of_modem() or self._of_ppp(at) or self._of_errors(at)
         if action is not None:
             return action
+        if trouble is Trouble.WIFI_LOST:
+            return Retry(self._timing.wifi_lost_s)
         return Retry(reconnect_delay_s(attempt, car=at.car, timing=self._timing, rng=rng()))
 
-    def lost(self) -> Action:
+    def lost(self, trouble: Trouble) -> Action:
         """What to do about a session that the hub had accepted and that has ended."""
         self.errors += 1
-        return Retry(self._timing.first_s)
+        timing = self._timing
+        return Retry(timing.wifi_lost_s if trouble is Trouble.WIFI_LOST else timing.first_s)
 
     def _of_modem(self) -> Action | None:
         timing, timeouts = self._timing, self.modem_timeouts

@@ -125,7 +125,8 @@ class Host(Protocol):
     async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
         """Bring the link of this kind up, with the installer's settings: associate, attach or find the gateway.
 
-        NetError: one of the reasons of the link, ``no_carrier`` to ``plc_full``. A host that is a cable takes any mode.
+        NetError: one of the reasons of the link, ``no_carrier`` to ``plc_full``. A host that is a cable takes any mode;
+        over LTE-M the operator hears its broadcasts, else the site.
         """
 
     def link_down(self, *, power_cycle: bool = False) -> None:

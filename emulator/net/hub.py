@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,7 +59,7 @@ class HubConnection:
         self._mqtt = mqtt
         self._opened: asyncio.Future[bool] = self._loop.create_future()
         self._waiting: dict[int, asyncio.Future[tuple[int, ...]]] = {}
-        self._early: deque[tuple[str, bytes]] = deque(maxlen=EARLY_MESSAGES_MAX)
+        self._early: list[tuple[str, bytes]] = []
         self._on_message: OnMessage | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -104,7 +103,7 @@ class HubConnection:
     def on_message(self, listener: OnMessage) -> None:
         self._on_message = listener
         while self._early:
-            listener(*self._early.popleft())
+            listener(*self._early.pop(0))
 
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> "asyncio.Future[tuple[int, ...]]":
         """Send a message; the future is done at PUBACK (QoS 1) or at once (QoS 0). NetError when the session ends."""
@@ -194,6 +193,7 @@ class HubConnection:
     def _deliver(self, message: Received) -> None:
         if self._on_message is None:
             self._early.append((message.topic, message.payload))
+            del self._early[:-EARLY_MESSAGES_MAX]
         else:
             self._on_message(message.topic, message.payload)
 

@@ -9,7 +9,7 @@ from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
 from emulator.net.api import WIRED, Address, Carrier, Closer, Datagrams, Interface, Stream
 from emulator.net.inbox import Inbox
-from emulator.net.plan import SHARED, LoopbackPlan, Real, claim_plan
+from emulator.net.plan import DHCP_PORT, SHARED, LoopbackPlan, Real, claim_plan
 from emulator.net.sockets import AcceptedStream, Named, SocketStream, net_error
 from emulator.wire.address import BROADCAST, UNSPECIFIED
 
@@ -23,11 +23,12 @@ DATAGRAMS_PER_WAKE = 16  # then others get their turn
 class LoopbackHost:
     """One machine. With `address` it has that from the start.
 
-    Before it has an address, a host speaks to the plan's DHCP server from 127.0.0.1, and its socket is its link
-    address on the wire. With an address, all its sockets are bound to it, so that servers see who is who.
+    Before it has an address, a host speaks to the DHCP server of the site, or over LTE-M of the operator, from
+    127.0.0.1, and its socket is its link address on the wire. With an address, all its sockets are bound to it, so that
+    servers see who is who.
     """
 
-    __slots__ = ("_hearing", "_plan", "_streams", "fixed", "interface", "link_address", "name", "up")
+    __slots__ = ("_hearing", "_plan", "_streams", "fixed", "interface", "link_address", "mode", "name", "up")
 
     def __init__(
         self,
@@ -39,6 +40,8 @@ class LoopbackHost:
         self.name = name
         self.fixed = address is not None
         self.up = True
+        self.mode = Mode.ETHERNET
+        """Of the link that is up: it says whose DHCP server hears us."""
         self.link_address = link_address
         self.interface = None if address is None else Interface(address, 16)
         self._plan = plan
@@ -57,7 +60,7 @@ class LoopbackHost:
 
     async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
         """Bring the link up; here there always is one."""
-        self.up = True
+        self.up, self.mode = True, mode
 
     def link_down(self, *, power_cycle: bool = False) -> None:
         """Take the link down: streams end with RESET on both sides, the address is gone."""
@@ -130,7 +133,11 @@ class LoopbackHost:
             await loop.create_future()  # packets to nobody are never answered
         else:
             source = self._plan.binding(own)
-            transport, _ = await loop.create_connection(lambda: stream, *to, local_addr=source)
+            try:
+                transport, _ = await loop.create_connection(lambda: stream, *to, local_addr=source)
+            except asyncio.CancelledError:
+                stream.forsake()
+                raise
             stream.local = Address(own.host, transport.get_extra_info("sockname")[1])
 
     def _own_address(self) -> str:
@@ -178,7 +185,7 @@ class _LoopbackDatagrams:
         self._plan = plan
         self._port = port
         self._broadcast = broadcast
-        self._named = plan.asker if port == plan.dhcp_server.port else plan.logical
+        self._named = plan.asker if port == DHCP_PORT else plan.logical
         self._inbox = Inbox()
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
@@ -208,7 +215,7 @@ class _LoopbackDatagrams:
         if self._socket is None or not self._host.up:
             return
         allowed = self._broadcast if to.host == BROADCAST else self._host.interface is not None
-        real = self._plan.real(to) if allowed else None
+        real = self._plan.real(to, self._host.mode) if allowed else None
         if real is not None:
             with contextlib.suppress(OSError):  # a full buffer or no route: UDP may lose it
                 self._socket.sendto(data, real)

@@ -2,7 +2,8 @@
 
 Known are the rate of LTE-M, that the SIM has to be active, that coverage and garage doors matter, that PPP is restarted
 and that a modem which answers no AT command gets a power cycle. Signal curve, thresholds and times are invented. What
-is simplified: the address still comes by DHCP, from the same server as the site's.
+is simplified: the operator gives address and DNS servers when PPP starts, and the modem passes them on by DHCP; here
+the operator's own DHCP server does, so these messages take the way through the air.
 """
 
 from collections.abc import Callable

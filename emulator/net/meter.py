@@ -14,7 +14,7 @@ What TCP sends again is counted where a link with losses is modelled (`net.shape
 """
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -115,117 +115,111 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
+_ROWS = {purpose: row for row, purpose in enumerate(Purpose)}
+_DOWN = len(_ROWS)
+"""Rows of the other direction come so many after those of the first."""
+
+
 class DataMeter:
     """Counts one charger's bytes since it was made."""
 
-    __slots__ = ("_bytes",)
+    __slots__ = ("rows",)
 
     def __init__(self) -> None:
-        self._bytes = array("Q", bytes(2 * 8 * len(_ROWS)))  # half of what dictionaries take, in thousands of chargers
+        self.rows = array("Q", bytes(2 * 8 * _DOWN))  # half of what dictionaries take, in thousands of chargers
+        """From the charger by purpose, then to it; for who counts every packet."""
 
     def up(self, purpose: Purpose, size_bytes: int) -> None:
         """Packets left."""
-        self._bytes[_ROWS[purpose]] += size_bytes
+        self.rows[_ROWS[purpose]] += size_bytes
 
     def down(self, purpose: Purpose, size_bytes: int) -> None:
         """Packets arrived."""
-        self._bytes[_ROWS[purpose] + len(_ROWS)] += size_bytes
+        self.rows[_ROWS[purpose] + _DOWN] += size_bytes
 
     def usage(self) -> Usage:
         """The counts as they are now."""
-        up, down = self._bytes[: len(_ROWS)], self._bytes[len(_ROWS) :]
-        return Usage(_named(up), _named(down))
+        return Usage(_named(self.rows[:_DOWN]), _named(self.rows[_DOWN:]))
 
-
-_ROWS = {purpose: row for row, purpose in enumerate(Purpose)}
+    def totals(self) -> tuple[int, int]:
+        """All that left and all that arrived."""
+        return sum(self.rows[:_DOWN]), sum(self.rows[_DOWN:])
 
 
 def _named(counts: "array[int]") -> dict[str, int]:
     return {purpose.value: counts[row] for purpose, row in _ROWS.items() if counts[row]}
 
 
-class _Records:
-    """Tells TLS's own records from application data in one direction of a stream."""
+class _Way:
+    """One direction of a connection: tells TLS's own records from application data, and what the receiver owes."""
 
-    __slots__ = ("_head", "_left", "_of_handshake")
+    __slots__ = ("_ack_delay_s", "_head", "_left", "_of_handshake", "_owes", "_since", "handshake_row", "row")
 
-    def __init__(self) -> None:
+    def __init__(self, row: int, handshake_row: int, ack_delay_s: float) -> None:
+        self.row = row
+        self.handshake_row = handshake_row
         self._head = b""
         self._left = 0
         self._of_handshake = True
+        self._owes = False
+        self._since = 0.0
+        self._ack_delay_s = ack_delay_s
 
     def handshake_bytes(self, data: bytes) -> int:
         """How many of the next bytes belong to TLS itself; the rest is application data, or no TLS at all."""
-        position, found = 0, 0
-        while position < len(data):
-            if not self._left and not self._begin(data[position : position + RECORD_HEADER_BYTES - len(self._head)]):
-                self._head += data[position:]
-                return found + (len(data) - position if self._of_handshake else 0)
-            taken = min(self._left, len(data) - position)
+        size, position, found = len(data), 0, 0
+        while position < size:
+            if not self._left:
+                begun = self._head + data[position : position + RECORD_HEADER_BYTES - len(self._head)]
+                if len(begun) < RECORD_HEADER_BYTES:
+                    self._head = begun
+                    return found + (size - position if self._of_handshake else 0)
+                self._of_handshake = begun[0] in RECORDS_OF_HANDSHAKE
+                # what is known of the header has been counted
+                self._left = RECORD_HEADER_BYTES - len(self._head) + (begun[3] << 8 | begun[4])
+                self._head = b""
+            taken = min(self._left, size - position)
             self._left -= taken
             position += taken
-            found += taken if self._of_handshake else 0
+            if self._of_handshake:
+                found += taken
         return found
 
-    def _begin(self, data: bytes) -> bool:
-        """Read a header, of which an earlier part may be known. False: its rest is still to come."""
-        head = self._head + data
-        if len(head) < RECORD_HEADER_BYTES:
-            return False
-        self._of_handshake = head[0] in RECORDS_OF_HANDSHAKE
-        self._left = len(data) + int.from_bytes(head[3:5], "big")  # what is known of the header has been counted
-        self._head = b""
-        return True
+    def acks_for(self, segments: int, now: float) -> int:
+        """Segments arrive: how many ACKs of the receiver have come or come of it at once."""
+        late = self._late(now)
+        acks, odd = divmod(segments + self._owes, 2)
+        self._owes, self._since = odd == 1, now
+        return acks + late
 
-
-class _Acks:
-    """What one end owes the other for its segments."""
-
-    __slots__ = ("_owes", "_since", "_wait_s")
-
-    def __init__(self, wait_s: float) -> None:
-        self._wait_s = wait_s
-        self._owes = False
-        self._since = 0.0
-
-    def for_segments(self, count: int, now: float) -> int:
-        """Segments arrive there: how many ACKs have come or come of it at once."""
-        late = self.settle(now)
-        acks, odd = divmod(count + self._owes, 2)
-        self._owes, self._since = bool(odd), now
-        return late + acks
-
-    def ride(self, now: float) -> int:
-        """Data goes back: 1 if an ACK has gone ahead of it, which was waited for too long."""
-        late = self.settle(now)
+    def ack_ahead(self, now: float) -> int:
+        """The receiver sends data: 1 if an ACK has gone ahead of it, which was waited for too long."""
+        late = self._late(now)
         self._owes = False
         return late
 
-    def settle(self, now: float) -> int:
-        """1 if an ACK was sent alone meanwhile."""
-        late = self._owes and now - self._since > self._wait_s
+    def _late(self, now: float) -> bool:
+        """Whether an ACK was sent alone meanwhile."""
+        late = self._owes and now - self._since > self._ack_delay_s
         if late:
             self._owes = False
-        return int(late)
+        return late
 
 
 class TcpCount:
     """The packets of one connection, from what is written and what arrives. `now` is monotonic seconds."""
 
-    __slots__ = ("_from_peer", "_meter", "_purpose", "_records", "_to_peer")
+    __slots__ = ("_down", "_meter", "_over_tls", "_up", "opening")
 
     def __init__(self, meter: DataMeter, purpose: Purpose, round_trip_s: float = 0.0) -> None:
         """`round_trip_s`: how long an answer takes to come back."""
         self._meter = meter
-        self._purpose = purpose
-        self._records = (_Records(), _Records()) if purpose in OVER_TLS else None
-        self._from_peer = _Acks(round_trip_s + DELAYED_ACK_S)
-        self._to_peer = _Acks(DELAYED_ACK_S)
-
-    @property
-    def opening(self) -> Purpose:
+        self._over_tls = purpose in OVER_TLS
+        self.opening = Purpose.HANDSHAKE if self._over_tls else purpose
         """What beginning and end of the connection count as."""
-        return Purpose.HANDSHAKE if self._records is not None else self._purpose
+        row, own = _ROWS[purpose], _ROWS[self.opening]
+        self._up = _Way(row, own, round_trip_s + DELAYED_ACK_S)
+        self._down = _Way(row + _DOWN, own + _DOWN, DELAYED_ACK_S)
 
     def knocked(self) -> None:
         """A SYN went."""
@@ -242,19 +236,11 @@ class TcpCount:
 
     def wrote(self, data: bytes, now: float) -> None:
         """The charger sends."""
-        purpose, segments = self._split(data, 0, self._meter.up), _segments(len(data))
-        acks = self._to_peer.ride(now)
-        self._meter.up(purpose, (segments + acks) * SEGMENT_HEADER_BYTES)
-        if acks := self._from_peer.for_segments(segments, now):
-            self._meter.down(purpose, acks * SEGMENT_HEADER_BYTES)
+        self._carried(data, now, self._up, self._down)
 
     def read(self, data: bytes, now: float) -> None:
         """The charger receives."""
-        purpose, segments = self._split(data, 1, self._meter.down), _segments(len(data))
-        acks = self._from_peer.ride(now)
-        self._meter.down(purpose, (segments + acks) * SEGMENT_HEADER_BYTES)
-        if acks := self._to_peer.for_segments(segments, now):
-            self._meter.up(purpose, acks * SEGMENT_HEADER_BYTES)
+        self._carried(data, now, self._down, self._up)
 
     def closed(self) -> None:
         """It ended in order."""
@@ -265,19 +251,12 @@ class TcpCount:
         """The charger broke it off."""
         self._meter.up(self.opening, RST_BYTES)
 
-    def _split(self, data: bytes, way: int, count: Callable[[Purpose, int], None]) -> Purpose:
-        """Count the bytes themselves; the purpose that their headers go to is returned."""
-        if self._records is None:
-            count(self._purpose, len(data))
-            return self._purpose
-        handshake = self._records[way].handshake_bytes(data)
-        if handshake:
-            count(Purpose.HANDSHAKE, handshake)
-        if handshake == len(data):
-            return Purpose.HANDSHAKE
-        count(self._purpose, len(data) - handshake)
-        return self._purpose
-
-
-def _segments(size_bytes: int) -> int:
-    return -(-size_bytes // SEGMENT_MAX_BYTES)
+    def _carried(self, data: bytes, now: float, way: _Way, back: _Way) -> None:
+        """Count the bytes themselves, the headers before them, and the ACKs that come of them."""
+        rows, size = self._meter.rows, len(data)
+        handshake = way.handshake_bytes(data) if self._over_tls else 0
+        row, back_row = (way.row, back.row) if handshake < size else (way.handshake_row, back.handshake_row)
+        segments = -(-size // SEGMENT_MAX_BYTES)
+        rows[way.handshake_row] += handshake
+        rows[row] += size - handshake + (segments + back.ack_ahead(now)) * SEGMENT_HEADER_BYTES
+        rows[back_row] += way.acks_for(segments, now) * SEGMENT_HEADER_BYTES

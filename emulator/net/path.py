@@ -13,6 +13,7 @@ from emulator.net.link import Way
 from emulator.net.link_faults import MTU_MIN_BYTES
 from emulator.net.nat import Flow, Nat, NatReboot
 from emulator.net.params import MTU_BYTES
+from emulator.net.route import Hop, Route
 from emulator.wire.address import BROADCAST, Address
 
 DETOURS_MAX = 16
@@ -85,20 +86,23 @@ class Gear:
 class StreamPath:
     """The way of one TCP connection from the charger `who` to `to`."""
 
-    __slots__ = ("_bytes", "_flow", "_gear", "real", "to")
+    __slots__ = ("_bytes", "_flow", "_gear", "_route", "real", "to")
 
-    def __init__(self, gear: Gear, who: str, to: Address) -> None:
+    def __init__(self, gear: Gear, who: str, to: Address, route: Route) -> None:
         self.to = to
         """Whom the charger means."""
         self.real = to
         """Whom it reaches, known once a SYN has passed."""
         self._gear = gear
+        self._route = route
         self._flow = Flow("tcp", who)
         self._bytes = 0
 
     def knock(self) -> Verdict:
         """What becomes of a SYN: PASS, DROP or REJECT."""
         gear, who = self._gear, self._flow.who
+        if self._route.hop(self.to.host) is not Hop.TAKEN:
+            return Verdict.DROP
         if not gear.calm:
             if gear.router_is_off(who):
                 return Verdict.DROP
@@ -114,7 +118,7 @@ class StreamPath:
     def carries(self, size_bytes: int, way: Way) -> Verdict:
         """What becomes of a packet of this size, or of packets as large as the link takes: PASS, DROP, STRAY, RESET."""
         gear, flow, now = self._gear, self._flow, self._gear.now()
-        calm = gear.calm
+        calm = gear.calm and self._route.sound
         if calm and gear.nat.keeps(flow, now):
             self._bytes += size_bytes
             return Verdict.PASS
@@ -128,6 +132,8 @@ class StreamPath:
 
     def _troubled(self, size_bytes: int, way: Way) -> Verdict:
         gear, flow = self._gear, self._flow
+        if way is Way.UP and self._route.hop(self.to.host) is not Hop.TAKEN:
+            return Verdict.DROP
         if any(self._stopped_by(active, size_bytes, way) for active in gear.faults.lasting(flow.who)):
             return Verdict.DROP
         if gear.firewall.verdict("tcp", self.to, flow.who) is not Verdict.PASS:
@@ -158,10 +164,11 @@ class StreamPath:
 class DatagramPath:
     """The way of the datagrams of one UDP socket of the charger `who`. A `local` one speaks to its own LAN: DHCP."""
 
-    __slots__ = ("_detoured", "_flow", "_gear", "_local")
+    __slots__ = ("_detoured", "_flow", "_gear", "_local", "_route")
 
-    def __init__(self, gear: Gear, who: str, *, local: bool) -> None:
+    def __init__(self, gear: Gear, who: str, route: Route, *, local: bool) -> None:
         self._gear = gear
+        self._route = route
         self._flow = Flow("udp", who)
         self._local = local
         self._detoured: dict[Address, Address] | None = None
@@ -174,6 +181,8 @@ class DatagramPath:
             return None
         if self._local or to.host == BROADCAST:
             return to
+        if self._route.hop(to.host) is not Hop.TAKEN:
+            return None
         real = to if calm else gear.detours.of_datagram(to, who)
         if real is None or not self._passes_nat():
             return None

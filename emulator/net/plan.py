@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from emulator.errors import UsageError
+from emulator.local import Mode
 from emulator.net.api import Address, Closer
 from emulator.wire.address import BROADCAST, UNSPECIFIED
 
@@ -16,6 +17,11 @@ SHIFTED_PORTS = frozenset({53, 67, 68, 80, 123, 443, 1883, 8883})
 
 SHARED = "127.0.0.1"
 """The address that every machine has."""
+
+DHCP_PORT = 67
+
+STAND_INS = {"8.8.8": 8, "1.1.1": 1, "198.51.100": 3, "100.64.0": 4, "100.64.1": 5, "100.64.2": 6, "100.64.3": 7}
+"""Networks of the world, 256 addresses each, to the third octet of the loopback addresses that stand for them."""
 
 CLAIM_PORT = 19_999
 NETS = range(2, 255)
@@ -27,7 +33,7 @@ Real = tuple[str, int]
 class LoopbackPlan:
     """Maps addresses of the world to real ones, and back.
 
-    The world's LAN is ``127.<net>.0.0/16``; `STAND_INS` gives the public DNS servers a place in it. With `single`,
+    The world's LAN is ``127.<net>.0.0/16``; `STAND_INS` gives what is elsewhere a place in it. With `single`,
     everything is at 127.0.0.1 (macOS has no other) and a port of its own stands for each address and port. Those are
     learned when services bind, so hand `to_json` to another process after the services have started.
     """
@@ -35,9 +41,10 @@ class LoopbackPlan:
     def __init__(self, net: int, *, single: bool = False, ports: Mapping[Address, int] | None = None) -> None:
         self.net = net
         self.single = single
-        self.stand_ins = {"8.8.8.8": f"127.{net}.8.8", "1.1.1.1": f"127.{net}.1.1"}
-        self.dhcp_server = Address(f"127.{net}.0.1", 67)
-        self._true_names = {real: name for name, real in self.stand_ins.items()}
+        self._dhcp_server = Address(f"127.{net}.0.1", DHCP_PORT)
+        self._operator = Address("100.64.0.1", DHCP_PORT)
+        self._stand_ins = {network: f"127.{net}.{octet}" for network, octet in STAND_INS.items()}
+        self._true_networks = {real: network for network, real in self._stand_ins.items()}
         self._ports = dict(ports or {})
         self._addresses = {port: address for address, port in self._ports.items()}
 
@@ -48,15 +55,19 @@ class LoopbackPlan:
 
     def exists(self, host: str) -> bool:
         """Whether packets to `host` get anywhere: to loopback addresses and stand-ins, never out of the machine."""
-        return host.startswith("127.") or host in self.stand_ins
+        return host.startswith("127.") or host.rpartition(".")[0] in self._stand_ins
 
-    def real(self, to: Address) -> Real | None:
-        """Where to send what is meant for `to`; None if nobody is there."""
+    def real(self, to: Address, mode: Mode = Mode.ETHERNET) -> Real | None:
+        """Where to send what is meant for `to`; None if nobody is there.
+
+        The broadcasts of who has no address reach a DHCP server: the operator's over LTE-M, else the site's.
+        """
         if to.host == BROADCAST:
             if to.link:
                 host, _, port = to.link.rpartition(":")
                 return host, int(port)
-            return self.real(self.dhcp_server) if to.port == self.dhcp_server.port else None
+            server = self._operator if mode is Mode.LTE else self._dhcp_server
+            return self.real(server) if to.port == DHCP_PORT else None
         if self.single:
             port_at = self._ports.get(to, to.port if to.host == SHARED else None)
             return None if port_at is None else (SHARED, port_at)
@@ -67,7 +78,7 @@ class LoopbackPlan:
         if self.single:
             return SHARED, self._ports.get(local, 0)
         port = local.port + PORT_SHIFT if local.port in SHIFTED_PORTS else local.port
-        return self.stand_ins.get(local.host, local.host), port
+        return _moved(local.host, self._stand_ins), port
 
     def bound(self, local: Address, port: int) -> Address:
         """Learn that the socket for `local` got the real `port`; the address that the world knows it by."""
@@ -89,10 +100,10 @@ class LoopbackPlan:
         if self.single:
             return self._addresses.get(port) or Address(host, port)
         true_port = port - PORT_SHIFT
-        return Address(self._true_names.get(host, host), true_port if true_port in SHIFTED_PORTS else port)
+        return Address(_moved(host, self._true_networks), true_port if true_port in SHIFTED_PORTS else port)
 
     def asker(self, host: str, port: int) -> Address:
-        """Who sent to the DHCP server. A client without an address is known by its socket alone."""
+        """Who sent to a DHCP server. A client without an address is known by its socket alone."""
         sender = self.logical(host, port)
         if sender.host == SHARED:
             sender = Address(UNSPECIFIED, 68)
@@ -111,6 +122,13 @@ class LoopbackPlan:
             return cls(int(data["net"]), single=bool(data["single"]), ports=ports)
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"loopback plan: {error!r} in {data!r:.200}") from None
+
+
+def _moved(host: str, networks: Mapping[str, str]) -> str:
+    """`host` in the network that stands for its own, if there is one."""
+    network, _, number = host.rpartition(".")
+    other = networks.get(network)
+    return host if other is None else f"{other}.{number}"
 
 
 class _Claim:

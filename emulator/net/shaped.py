@@ -10,6 +10,7 @@ from emulator.net.bearer import NotAttached
 from emulator.net.firewall import Verdict
 from emulator.net.link import Link, Way
 from emulator.net.path import StreamPath
+from emulator.net.route import Hop, Route
 from emulator.net.shaped_datagrams import ShapedDatagrams
 from emulator.net.shaped_stream import Resent, ShapedStream
 from emulator.net.site import Site
@@ -33,6 +34,7 @@ class ShapedHost:
         self._site = site
         self._operator = operator or site
         self._link = link
+        self._route = Route()
         self._streams: dict[ShapedStream, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         link.went_down = self._lost_carrier
@@ -80,20 +82,23 @@ class ShapedHost:
 
     def set_interface(self, interface: Interface | None) -> None:
         """As the host inside."""
+        self._route.use(interface, self._network.lan)
         self._host.set_interface(interface)
 
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """A socket whose packets take the link and pass the router. One for broadcasts speaks to the LAN alone."""
         self._need_carrier()
         inner = await self._host.udp(port, broadcast=broadcast)
-        return ShapedDatagrams(inner, self._network.datagrams(self.name, local=broadcast), self._link)
+        return ShapedDatagrams(inner, self._network.datagrams(self.name, self._route, local=broadcast), self._link)
 
     async def connect(self, to: Address, *, timeout_s: float) -> Stream:
-        """Connect through router and link: DROP ends in TIMED_OUT, REJECT in REFUSED."""
+        """Connect through router and link: DROP ends in TIMED_OUT, REJECT in REFUSED, no route in UNREACHABLE."""
         if self.interface is None:
             raise NetError(NetReason.NO_ADDRESS, self.name)
         self._need_carrier()
-        path = self._network.stream(self.name, to)
+        if self._route.hop(to.host) is Hop.UNKNOWN:
+            raise NetError(NetReason.UNREACHABLE, f"{to}: no gateway was given")
+        path = self._network.stream(self.name, to, self._route)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._knock(path)

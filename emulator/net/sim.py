@@ -13,6 +13,8 @@ from emulator.net.sim_stream import SimStream
 from emulator.wire.address import BROADCAST, UNSPECIFIED
 
 LATENCY_S = 0.0005
+OPERATOR = "operator"
+"""The segment of chargers on LTE-M: the operator's DHCP server hears their broadcasts, the site's does not."""
 EPHEMERAL_PORTS = range(49152, 65536)  # RFC 6335 section 6
 
 
@@ -127,7 +129,7 @@ class SimHost:
     def __init__(self, net: SimNet, name: str, link_address: str, segment: str, *, first_port: int) -> None:
         self.name = name
         self.link_address = link_address
-        self.segment = segment
+        self.segment = self._home = segment
         self.interface: Interface | None = None
         self.up = True
         self.serving: dict[int, Callable[[Stream], None]] = {}
@@ -142,8 +144,9 @@ class SimHost:
         return WIRED if self.up else None
 
     async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
-        """Bring the link up; here there always is one."""
+        """Bring the link up; here there always is one. Over LTE-M the host is in the operator's segment."""
         self.up = True
+        self.segment = OPERATOR if mode is Mode.LTE else self._home
 
     def link_down(self, *, power_cycle: bool = False) -> None:
         """Take the link down: streams end with RESET on both sides, the address is gone."""
@@ -234,9 +237,10 @@ class _SimDatagrams:
         self._net = net
         self._port = port
         self._broadcast = broadcast
+        self._segment = host.segment
         self._open = True
         if broadcast:
-            net.join(host.segment, self)
+            net.join(self._segment, self)
 
     @property
     def local(self) -> Address:
@@ -260,6 +264,6 @@ class _SimDatagrams:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._net.leave(self.host.segment, self)
+            self._net.leave(self._segment, self)
             self.host.close_socket(self)
             self.inbox.close()

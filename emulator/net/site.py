@@ -10,6 +10,7 @@ from emulator.net.firewall import AllowOnly, Block, Firewall, Hosts
 from emulator.net.nat import Nat, NatReboot
 from emulator.net.path import DatagramPath, Gear, MtuBlackHole, Reset, StreamPath
 from emulator.net.place import Router
+from emulator.net.route import Lan, Route
 from emulator.wire.address import Address
 
 FAULTS = (*firewall.FAULTS, *nat.FAULTS, *detour.FAULTS, *path.FAULTS)
@@ -30,10 +31,15 @@ class Site:
         *,
         router: Router = ROUTER,
         appliances: Appliances | None = None,
+        lan: Lan | None = None,
     ) -> None:
-        """`names` maps the host names that faults may use to their addresses."""
+        """`names` maps the host names that faults may use to their addresses.
+
+        With `lan`, what a host sends out through another gateway than the router there gets nowhere.
+        """
         faults, hosts = FaultSet(rng, now), Hosts(names)
         self.firewall = Firewall(faults, hosts)
+        self.lan = lan
         self._gear = Gear(faults, hosts, self.firewall, Nat(router, faults), Detours(faults, hosts, appliances), now)
 
     def inject(self, fault: Fault) -> Undo:
@@ -51,10 +57,10 @@ class Site:
             gear.nat.forget(fault.who)
         return undo
 
-    def stream(self, who: str, to: Address) -> StreamPath:
-        """The way of a new TCP connection of `who`."""
-        return StreamPath(self._gear, who, to)
+    def stream(self, who: str, to: Address, route: Route | None = None) -> StreamPath:
+        """The way of a new TCP connection of `who`, whose host has this routing table; None: it is as it should be."""
+        return StreamPath(self._gear, who, to, route or Route())
 
-    def datagrams(self, who: str, *, local: bool = False) -> DatagramPath:
+    def datagrams(self, who: str, route: Route | None = None, *, local: bool = False) -> DatagramPath:
         """The way of a new UDP socket of `who`; `local` for one that speaks to its own LAN."""
-        return DatagramPath(self._gear, who, local=local)
+        return DatagramPath(self._gear, who, route or Route(), local=local)

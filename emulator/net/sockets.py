@@ -84,6 +84,11 @@ class SocketStream(asyncio.Protocol):
         """The link below is gone: both ends see a reset."""
         self._reset(NetError(NetReason.RESET, "the link went down"))
 
+    def forsake(self) -> None:
+        """Whoever wanted this connection has given it up while it was made; uvloop does not say when that has ended."""
+        self._owner.discard(self)
+        self._ended = True
+
     def pause_reading(self) -> None:
         self._read_paused = True
         if self._transport is not None:
@@ -139,7 +144,9 @@ class SocketStream(asyncio.Protocol):
         if transport is not None and self in self._owner:
             self._owner.discard(self)
             self._ended, self._error, self._early = True, error, b""
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            opened = transport.get_extra_info("socket")
+            if opened is not None:  # uvloop has none any more once the connection is about to end by itself
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             transport.abort()
 
     def _deliver_early(self) -> None:

@@ -17,6 +17,7 @@ from emulator.net.place import Place, Setup
 from emulator.net.plc import PlcModem, PowerLines
 from emulator.net.plc_gateway import ChargerUplink, LentBearer, StandingUplink, Uplink
 from emulator.net.plc_site import PlcGateway
+from emulator.net.route import Lan
 from emulator.net.shaped import ShapedHost
 from emulator.net.site import Site
 from emulator.net.wifi import Wifi
@@ -34,7 +35,8 @@ FAMILIES = frozenset(kind.partition(".")[0] for kind in FAULTS)
 class Surroundings:
     """One site. `rng` gives a random source for a purpose, `names` maps host names that faults may use to addresses.
 
-    `appliances` are the machines of the site that faults may send connections to.
+    `appliances` are the machines of the site that faults may send connections to, `lan` is its network and `cell` that
+    of the operator.
     """
 
     def __init__(
@@ -44,6 +46,9 @@ class Surroundings:
         now: Callable[[], float],
         names: Mapping[str, tuple[str, ...]],
         appliances: Appliances | None = None,
+        *,
+        lan: Lan | None = None,
+        cell: Lan | None = None,
     ) -> None:
         self._setup = setup
         self._rng = rng
@@ -52,8 +57,8 @@ class Surroundings:
         self._faults = FaultSet(rng("links"), now)
         self._air = Air(setup.wifi, self._faults, rng, now())
         self._power_lines = PowerLines(setup.plc, self._faults, self._uplink)
-        self._site = Site(rng("site"), now, names, router=setup.router, appliances=appliances)
-        self._operator = Site(rng("operator"), now, names)
+        self._site = Site(rng("site"), now, names, router=setup.router, appliances=appliances, lan=lan)
+        self._operator = Site(rng("operator"), now, names, lan=cell)
 
     def around(self, host: Host, serial: str, place: Place) -> Host:
         """The host of one charger as it is at its place: behind its link and the site's router."""

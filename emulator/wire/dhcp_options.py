@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
@@ -95,8 +96,9 @@ def quad(raw: bytes) -> str:
     return "{}.{}.{}.{}".format(*raw)
 
 
+@lru_cache(maxsize=256)
 def packed(address: str) -> bytes:
-    """The inverse of `quad`. DhcpError for anything else."""
+    """The inverse of `quad`. DhcpError for anything else. Most are the few addresses of a site, and nobody's."""
     try:
         return IPv4Address(address).packed
     except AddressValueError as error:

@@ -7,6 +7,7 @@ repeats unchanged. Readers are as tolerant as the hub is known to be; they raise
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias
 
 from emulator.wire.property_bag import Bag, HubTopicError, encode_bag, installation_token, parse_bag
@@ -177,6 +178,12 @@ def charger_events_topic(serial: str, routing_id: str, installation_id: str, *, 
 
     `ping_reply` marks a resent charging request that wants to be answered (zaptec.md section 10).
     """
+    return events_topic(serial, _charger_bag(routing_id, installation_id, ping_reply=ping_reply))
+
+
+@lru_cache(maxsize=256)
+def _charger_bag(routing_id: str, installation_id: str, *, ping_reply: bool) -> str:
+    """The same for all chargers of an installation, of which there may be thousands in this process."""
     pairs = [
         ("$.ct", "application/json"),
         ("$.ce", "utf-8"),
@@ -185,7 +192,7 @@ def charger_events_topic(serial: str, routing_id: str, installation_id: str, *, 
     ]
     if ping_reply:
         pairs.append(("pi", "PR"))
-    return events_topic(serial, encode_bag(pairs, escape_dollar=False))
+    return encode_bag(pairs, escape_dollar=False)
 
 
 def twin_get_topic(rid: str) -> str:

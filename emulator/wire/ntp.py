@@ -144,14 +144,14 @@ def measure(reply: NtpPacket, sent: datetime, arrived: datetime) -> Measurement:
     return Measurement(float(stats.offset), float(stats.delay))
 
 
-def _exact(stamp: int) -> Fraction:
-    return Fraction(stamp, SECOND)
+def _exact(stamp: int) -> Fraction | int:
+    return Fraction(stamp, SECOND) if stamp else 0  # most fields of a request are unset, and fractions are slow
 
 
 def _since_1900(utc: datetime) -> Fraction:
     return Fraction((utc - _EPOCH) // _MICROSECOND, 1_000_000)
 
 
-def _meant(stamp: int) -> Fraction:
+def _meant(stamp: int) -> Fraction | int:
     """Seconds since 1900: the highest bit is set from 1968 to the end of the first era in 2036."""
     return _exact(stamp if stamp >= _HALF_ERA else stamp + _ERA)

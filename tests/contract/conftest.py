@@ -3,6 +3,13 @@ import asyncio
 import pytest
 
 from tests.contract.hosts import SOON_S, WAYS, Run, Story
+from tests.contract.worlds import Told, told_in_both
+
+
+@pytest.fixture(scope="module")
+def told(request: pytest.FixtureRequest) -> dict[str, dict[str, Told]]:
+    """What both worlds tell of the cases of a module: all of them are told at once, when the first is asked for."""
+    return told_in_both(request.module.CASES)
 
 
 @pytest.fixture(params=WAYS)

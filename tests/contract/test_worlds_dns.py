@@ -1,13 +1,15 @@
 """Name servers, sound or broken, in both worlds. How to add a row: `tests.contract.test_worlds`."""
 
+import pytest
+
 from cloud_stub.dns_faults import FAULTS
-from tests.contract.worlds import ONLINE, Case, before, degrades, kinds, passed, passes, stops
+from tests.contract.worlds import Case, agree, degrades, kinds, passes, stops
 
 NOWHERE = "203.0.113.66"
+INSTEAD = {"dns.wording": "instead"}
 PRIMARY = {"server": "primary"}
 
 CASES: dict[str, Case] = {
-    "nothing is broken": passes(),
     "no server answers": stops("names", "dns_silent", {"kind": "dns.silence"}),
     "the site's server is silent": degrades("names", "fallback_dns", {"kind": "dns.silence", **PRIMARY}),
     "only the last server answers": degrades(
@@ -41,6 +43,12 @@ CASES: dict[str, Case] = {
         {"kind": "dns.truncated", **PRIMARY},
         {"kind": "site.block", "protocol": "tcp", "port": 53, "action": "reject"},
     ),
+    "the site's server fails, and others are asked instead of it only": stops(
+        "names", "dns_failed", {"kind": "dns.servfail", **PRIMARY}, changes=INSTEAD
+    ),
+    "the site's server is silent, and others are asked instead": degrades(
+        "names", "fallback_dns", {"kind": "dns.silence", **PRIMARY}, changes=INSTEAD
+    ),
     "every name leads nowhere": stops("time", "ntp_silent", {"kind": "dns.hijack", "address": NOWHERE}),
     "the hub's old address": stops(
         "hub",
@@ -49,6 +57,11 @@ CASES: dict[str, Case] = {
         {"kind": "dns.ttl", "ttl_s": 0},
     ),
 }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_worlds_tell_what_the_table_says(told, case: str) -> None:
+    agree(told, case, CASES[case])
 
 
 def test_every_fault_has_a_row() -> None:

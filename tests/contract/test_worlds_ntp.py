@@ -1,13 +1,14 @@
 """Time servers, sound or broken, and the clock gate in both worlds. How to add a row: `tests.contract.test_worlds`."""
 
+import pytest
+
 from cloud_stub.ntp_faults import FAULTS
-from tests.contract.worlds import FAILED, Case, before, degrades, kinds, passed, passes, stops
+from tests.contract.worlds import FAILED, Case, agree, before, kinds, passed, passes, stops
 
 YEAR_S = 365 * 86_400.0
 GOES_ON = {"ntp.gate": "wait-then-go-on", "ntp.wait_s": 1.0}
 
 CASES: dict[str, Case] = {
-    "nothing is broken": passes(),
     "no server answers": stops("time", "ntp_silent", {"kind": "ntp.silence"}),
     "one server answers": passes(*({"kind": "ntp.silence", "server": label} for label in "abc")),
     "answers come too late": stops("time", "ntp_silent", {"kind": "ntp.slow", "delay_s": 5.0}),
@@ -31,10 +32,24 @@ CASES: dict[str, Case] = {
     "a broadcast": stops("time", "ntp_absurd", {"kind": "ntp.wrong_mode"}),
     "another version": stops("time", "ntp_absurd", {"kind": "ntp.wrong_version"}),
     "absurd": stops("time", "ntp_absurd", {"kind": "ntp.absurd_root"}),
-    "no server answers, and the gate goes on": stops(
-        "hub", "tls_not_yet_valid", {"kind": "ntp.silence"}, changes=GOES_ON
+    "no server answers, and the gate goes on": Case(
+        faults=({"kind": "ntp.silence"},),
+        rows=(
+            *before("time"),
+            ("time", "degraded", "clock_unset"),
+            *before("hub", start="trust"),
+            ("hub", "failed", "hub_refused"),
+            *passed(start="names"),
+        ),
+        heals=FAILED,
+        changes=GOES_ON,
     ),
 }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_worlds_tell_what_the_table_says(told, case: str) -> None:
+    agree(told, case, CASES[case])
 
 
 def test_every_fault_has_a_row() -> None:

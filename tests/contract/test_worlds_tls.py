@@ -2,10 +2,15 @@
 
 from typing import Any, get_args
 
+import pytest
+
 from cloud_stub import bundle_faults, endpoint_faults
-from tests.contract.worlds import OFFLINE, ONLINE, PASSES, Case, Row, before, kinds, passed, passes, stops
+from tests.contract.worlds import FAILED, PASSES, Case, Row, agree, before, kinds, passed, passes, stops
 
 BAD = get_args(endpoint_faults.BadCertificateKind)
+VENDOR = "devices.zaptec.com"
+LOST = ({"kind": "device.bundle_lost"},)
+NOT_VENDORS = (*BAD, "public_root")
 WHY_OF_BAD = {
     "expired": "tls_expired",
     "not_yet_valid": "tls_not_yet_valid",
@@ -16,16 +21,12 @@ WHY_OF_BAD = {
 }
 
 
-def unfetched(why: str, degraded: str, fault: dict[str, Any], **more: Any) -> Case:
-    """A charger that has lost its bundle does without for this reason; it gets one later, when all is healed."""
+def unfetched(why: str, *faults: dict[str, Any]) -> Case:
+    """A charger that has lost its bundle does without, for this reason; it gets one when all is healed."""
+    degraded = why if why == "bundle_invalid" else "bundle_built_in"
     failed: tuple[Row, ...] = (("bundle", "failed", why), ("trust", "degraded", degraded))
-    rows = before("trust") + failed + passed(start="hub") + (("bundle", "fetched", None),)
-    more = {"heals": "boot.trust.degraded", "ends": "trust.fetched", **more}
-    return Case(faults=({"kind": "device.bundle_lost"}, fault), rows=rows, **more)
-
-
-def untrusted(bad: str) -> Case:
-    return unfetched("tls_unknown_ca", "bundle_built_in", {"kind": "bundle.certificate", "bad": bad})
+    rows = (*before("trust"), *failed, *passed(start="hub"), ("bundle", "fetched", None))
+    return Case(faults=(*LOST, *faults), rows=rows, heals="boot.trust.degraded", ends="trust.fetched")
 
 
 CASES: dict[str, Case] = {
@@ -37,7 +38,7 @@ CASES: dict[str, Case] = {
     "only TLS 1.3": stops("hub", "tls_version", {"kind": "hub.tls_version", "version": "1.3"}),
     "only TLS 1.1": stops("hub", "tls_version", {"kind": "hub.tls_version", "version": "1.1"}),
     "the hub says nothing": stops("hub", "timed_out", {"kind": "hub.silent"}),
-    "the hub answers no login": stops("hub", "timed_out", {"kind": "hub.stall_connect"}),
+    "the hub answers no login": stops("hub", "hub_broken", {"kind": "hub.stall_connect"}),
     "the hub is not available": stops("hub", "hub_refused", {"kind": "hub.connack", "code": 3}),
     "the hub refuses, three times": stops("hub", "hub_refused", {"kind": "hub.connack", "code": 5}, again=3),
     "the hub has another key": stops("hub", "hub_refused", {"kind": "hub.wrong_key"}),
@@ -47,21 +48,52 @@ CASES: dict[str, Case] = {
         heals="device.greeting_failed",
     ),
     "no bundle, and nothing is broken": Case(
-        faults=({"kind": "device.bundle_lost"},),
+        faults=LOST,
         rows=(*before("trust"), ("bundle", "fetched", None), *passed(start="trust")),
     ),
-    **{f"bundle server's certificate {bad}": untrusted(bad) for bad in (*BAD, "public_root")},
-    "the bundle server is not available": unfetched("bundle_unavailable", "bundle_built_in", {"kind": "bundle.unavailable"}),
-    "the bundle server says nothing": unfetched("timed_out", "bundle_built_in", {"kind": "bundle.silent"}),
-    "the bundle server cannot be reached": unfetched("timed_out", "bundle_built_in", {"kind": "site.block", "host": "devices.zaptec.com"}),
-    "a bundle signed by somebody else": unfetched("bundle_invalid", "bundle_invalid", {"kind": "bundle.bad_signature"}),
-    "a page instead of the bundle": unfetched("bundle_invalid", "bundle_invalid", {"kind": "bundle.garbage"}),
-    "nothing instead of the bundle": unfetched("bundle_unavailable", "bundle_built_in", {"kind": "bundle.empty"}),
-    "a bundle that is too long": unfetched("bundle_invalid", "bundle_invalid", {"kind": "bundle.oversize"}),
-    "a bundle without certificates": unfetched("bundle_invalid", "bundle_invalid", {"kind": "bundle.no_certificates"}),
-    "the first bundle there ever was": passes({"kind": "bundle.stale"}),
+    **{  # the vendor issues no expired certificate: whatever is wrong, it is not the vendor's
+        f"bundle server's certificate {bad}": unfetched("tls_unknown_ca", {"kind": "bundle.certificate", "bad": bad})
+        for bad in NOT_VENDORS
+    },
+    "a proxy inspects the bundle": unfetched("tls_unknown_ca", {"kind": "site.intercept", "ports": [443]}),
+    "the bundle server is not available": unfetched("bundle_unavailable", {"kind": "bundle.unavailable"}),
+    "the bundle server says nothing": unfetched("timed_out", {"kind": "bundle.silent"}),
+    "the bundle server cannot be reached": unfetched("timed_out", {"kind": "site.block", "host": VENDOR}),
+    "the bundle server refuses": unfetched("refused", {"kind": "site.block", "host": VENDOR, "action": "reject"}),
+    "a bundle signed by somebody else": unfetched("bundle_invalid", {"kind": "bundle.bad_signature"}),
+    "a page instead of the bundle": unfetched("bundle_invalid", {"kind": "bundle.garbage"}),
+    "nothing instead of the bundle": unfetched("bundle_unavailable", {"kind": "bundle.empty"}),
+    "a bundle that is too long": unfetched("bundle_invalid", {"kind": "bundle.oversize"}),
+    "a bundle without certificates": unfetched("bundle_invalid", {"kind": "bundle.no_certificates"}),
+    "no bundle, and the charger waits for one": Case(
+        faults=(*LOST, {"kind": "bundle.unavailable"}),
+        rows=(
+            *before("trust"),
+            ("bundle", "failed", "bundle_unavailable"),
+            ("trust", "failed", "bundle_unavailable"),
+            ("bundle", "fetched", None),
+            *passed(start="names"),
+        ),
+        heals=FAILED,
+        changes={"trust.without_bundle": "wait", "trust.first_retry_s": 0.1, "backoff.first_s": 3.0},
+    ),
+    "the first bundle there ever was": Case(
+        faults=(*LOST, {"kind": "bundle.stale"}),
+        rows=(*before("trust"), ("bundle", "fetched", None), *passed(start="trust")),
+    ),
 }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_worlds_tell_what_the_table_says(told, case: str) -> None:
+    agree(told, case, CASES[case])
 
 
 def test_every_fault_has_a_row() -> None:
     assert {fault.kind for fault in (*endpoint_faults.FAULTS, *bundle_faults.FAULTS)} <= kinds(CASES)
+
+
+def test_every_bad_certificate_has_a_row() -> None:
+    seen = {(fault["kind"], fault["bad"]) for case in CASES.values() for fault in case.faults if "bad" in fault}
+    wanted = {("hub.certificate", bad) for bad in BAD} | {("bundle.certificate", bad) for bad in NOT_VENDORS}
+    assert seen == wanted

@@ -1,11 +1,12 @@
 """Tables of cases, told in virtual time and on real sockets: what both worlds must agree on, and who tells it.
 
-A case is one charger, what is wrong, and every attempt at a stage that must follow. All cases of a table run at the
-same time, one charger each, in one world; a fault strikes only the charger of its case. What cannot name a charger, or
-changes the site, gets a world of its own beside it. So a table takes as long as its slowest case.
+A case is one charger, what is wrong, and every attempt at a stage that must follow. The cases of a table share one
+world and run side by side; a fault strikes only the charger of its case. What cannot name a charger, or changes the
+site, gets a world of its own beside that. So a table takes little longer than its slowest case.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -27,6 +28,8 @@ Table = Mapping[str, "Case"]
 WORLDS = ("sim", "loopback")
 WITHIN_S = 45.0
 """The slowest case takes half of it; whatever takes longer, hangs."""
+AT_ONCE = 16
+"""So many chargers boot at the same time: more would keep each other waiting where the machine is busy."""
 
 ONLINE, OFFLINE, FAILED = "device.online", "device.offline", "boot.*.failed"
 
@@ -45,15 +48,19 @@ QUICK = {
     "dhcp.first_retransmit_s": 0.4,
     "dhcp.jitter_s": 0.1,
     "dhcp.budget_s": 1.0,
-    "trust.timeout_s": 1.0,
+    "trust.timeout_s": 1.5,
     "trust.first_retry_s": 0.6,
-    "network.connect_timeout_s": 0.8,
-    "network.tls_timeout_s": 1.0,
-    "hub.ack_timeout_s": 1.0,
+    "network.connect_timeout_s": 1.0,
+    "network.tls_timeout_s": 1.5,
+    "hub.ack_timeout_s": 1.5,
     "backoff.first_s": 0.1,
+    "backoff.wifi_lost_s": 0.1,
     "backoff.cap_without_car_s": 0.0,
 }
 """The same waits everywhere, short enough for real time."""
+
+OF_A_WORLD = re.compile(r"\b(127\.\d+|10\.20)\.(?=\d+\.\d+)|(?<=:)\d{5}\b")
+"""What addresses have of their world: the network of the site, and ports that a system has picked."""
 
 PASSES: tuple[Row, ...] = tuple(
     (stage, "passed", None) for stage in ("link", "address", "names", "time", "trust", "hub", "firmware")
@@ -72,7 +79,7 @@ BESIDES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is wrong for one charger, and what comes of it. `before` is where faults strike; None: the power is off."""
+    """What is wrong for one charger, and what comes of it."""
 
     faults: tuple[FaultData, ...] = ()
     rows: tuple[Row, ...]
@@ -80,6 +87,8 @@ class Case:
     """The event after which the faults strike; None: before power-on."""
     heals: str | None = None
     """The event after which they are taken back; None: never, or they end by themselves."""
+    times: int = 1
+    """How often that event has to come first."""
     ends: str = ONLINE
     """The event that it ends with. The three come in this order, and may have ``*`` in their names."""
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +100,25 @@ class Case:
     def alone(self) -> bool:
         """Needs a world of its own."""
         return bool(self.setup) or any(fault["kind"] in FOR_ALL for fault in self.faults)
+
+
+@dataclass(slots=True)
+class Told:
+    """What was seen of a case in one world, from power-on to its end."""
+
+    rows: list[Row] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+    """Stage, and what each server, link or address did that was tried there; addresses as in any world."""
+
+    def note(self, event: TraceEvent) -> None:
+        """Write down what the charger has to say."""
+        data = event.data
+        if "outcome" in data:
+            self.rows.append((data["stage"], data["outcome"], data["why"]))
+            if data.get("tried"):
+                self.tried.append(f"{data['stage']} {OF_A_WORLD.sub('~', str(data['tried']))}")
+        elif event.name in BESIDES:
+            self.rows.append((*BESIDES[event.name], data.get("why")))
 
 
 FOR_ALL = {fault.kind for fault in (*endpoint_faults.BEFORE_LOGIN, *bundle_faults.BEFORE_LOGIN)}
@@ -117,7 +145,17 @@ def stops(stage: str, why: str, *faults: FaultData, again: int = 1, **more: Any)
     failed = ((stage, "failed", why),)
     retries = (before(stage, start=back) + failed) * (again - 1)
     rows = before(stage) + failed + retries + passed(start=back)
-    return Case(**{"faults": faults, "rows": rows, "heals": FAILED, **more})
+    return Case(**{"faults": faults, "rows": rows, "heals": FAILED, "times": again, **more})
+
+
+def stays(stage: str, why: str, *faults: FaultData) -> Case:
+    """The stage fails, all is healed, and it fails again: what was wrong outlasts its cause, as a lease does.
+
+    For stages after the address.
+    """
+    failed = (stage, "failed", why)
+    rows = (*before(stage), failed, *before(stage, start="names"), failed)
+    return Case(faults=faults, rows=rows, heals=FAILED, ends=FAILED)
 
 
 def degrades(stage: str, why: str, *faults: FaultData, **more: Any) -> Case:
@@ -137,13 +175,24 @@ def kinds(table: Table) -> set[str]:
     return {fault["kind"] for case in table.values() for fault in case.faults}
 
 
-def told_in_both(table: Table) -> dict[str, dict[str, list[Row]]]:
-    """World to case to all that was seen of it, from power-on to the end of the case."""
+def told_in_both(table: Table) -> dict[str, dict[str, Told]]:
+    """World to case to what was seen of it."""
     return {world: _told_in(world, table) for world in WORLDS}
 
 
-def _told_in(world: str, table: Table) -> dict[str, list[Row]]:
-    tellers = {name: _Teller(case, f"ZPR{number:06}") for number, (name, case) in enumerate(table.items(), start=1)}
+def agree(told: Mapping[str, Mapping[str, Told]], name: str, case: Case) -> None:
+    """Both worlds have told what the table says, and the same."""
+    sim, loopback = (told[world][name] for world in WORLDS)
+    assert sim.rows == list(case.rows), "in virtual time"
+    assert loopback.rows == list(case.rows), "on real sockets"
+    assert sim.tried == loopback.tried
+
+
+def _told_in(world: str, table: Table) -> dict[str, Told]:
+    turns = asyncio.Semaphore(AT_ONCE)
+    tellers = {
+        name: _Teller(case, f"ZPR{number:06}", turns) for number, (name, case) in enumerate(table.items(), start=1)
+    }
     groups = list(_groups(tellers.values()))
 
     async def tell() -> None:
@@ -153,7 +202,7 @@ def _told_in(world: str, table: Table) -> dict[str, list[Row]]:
 
     with asyncio.Runner(loop_factory=load_world(world, WorldOptions()).loop_factory) as runner:
         runner.run(tell())
-    return {name: teller.rows for name, teller in tellers.items()}
+    return {name: teller.told for name, teller in tellers.items()}
 
 
 def _groups(tellers: "Iterable[_Teller]") -> "Iterator[list[_Teller]]":
@@ -190,42 +239,48 @@ async def _live(name: str, tellers: "list[_Teller]") -> None:
 class _Teller:
     """Runs the charger of one case, breaks and heals on time, and writes down what happens."""
 
-    def __init__(self, case: Case, serial: str) -> None:
+    def __init__(self, case: Case, serial: str, turns: asyncio.Semaphore) -> None:
         self.case = case
         self.serial = serial
-        self.rows: list[Row] = []
-        self._steps = [(case.strikes, self._strike), (case.heals, self._heal), (case.ends, self._end)]
+        self.told = Told()
+        self._turns = turns
+        waits = [(case.heals, self._wait)] * (case.times - 1)
+        steps = [(case.strikes, self._strike), *waits, (case.heals, self._heal), (case.ends, self._end)]
+        self._steps = [(name, act) for name, act in steps if name is not None]
         self._ended = asyncio.Event()
         self._undo: list[Undo] = []
 
     async def live(self, lab: World) -> None:
-        """From power-on to the end of the case."""
+        """From power-on to the end of the case, when it is its turn."""
+        async with self._turns:
+            await self._run(lab)
+
+    async def _run(self, lab: World) -> None:
         case = self.case
         made = lab.produce(self.serial, {**QUICK, **case.changes}, local=case.local, place=case.place)
         self._lab, self._charger = lab, Charger(*made)
         if case.strikes is None:
             self._strike()
-        self._steps = [step for step in self._steps if step[0] is not None]
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(self._charger.run())
             try:
                 async with asyncio.timeout(WITHIN_S):
                     await self._ended.wait()
             except TimeoutError:
-                self.rows.append(("case", "hangs", f"no {self._steps[0][0]}"))
+                self.told.rows.append(("case", "hangs", f"no {self._steps[0][0]}"))
             running.cancel()
 
     def hear(self, event: TraceEvent) -> None:
         """Write down what the charger does, and take the next step when it is time: between its steps, not after."""
         if self._ended.is_set():
             return
-        if "outcome" in event.data:
-            self.rows.append((event.data["stage"], event.data["outcome"], event.data["why"]))
-        elif event.name in BESIDES:
-            self.rows.append((*BESIDES[event.name], event.data.get("why")))
-        if fnmatchcase(event.name, self._steps[0][0] or ""):
+        self.told.note(event)
+        if fnmatchcase(event.name, self._steps[0][0]):
             _, act = self._steps.pop(0)
             act()
+
+    def _wait(self) -> None:
+        """It has to come again."""
 
     def _strike(self) -> None:
         for fault in self.case.faults:

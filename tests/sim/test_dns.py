@@ -11,7 +11,7 @@ from emulator.world import World
 from tests.life import SERIAL, Life, live
 
 HUB, NTP = "zapcloud.azure-devices.net", "no.pool.ntp.org"
-HUB_ADDRESS, ROUTER, NOBODY = "10.20.2.1", "10.20.0.1", "10.20.9.9"
+HUB_ADDRESS, ROUTER, NOBODY = "198.51.100.88", "10.20.0.1", "10.20.9.9"
 PRIMARY, GOOGLE, CLOUDFLARE = "10.20.0.53:53", "8.8.8.8:53", "1.1.1.1:53"
 SOON = 0.5
 """Seconds that a stage takes at most in which nothing but packets is waited for."""

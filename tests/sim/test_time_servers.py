@@ -13,7 +13,7 @@ from emulator.trace import Recorder, TraceEvent
 from emulator.world import World
 from tests.life import Life, live
 
-A, B, C, D = (f"10.20.1.{number}:123" for number in range(123, 127))
+A, B, C, D = (f"198.51.100.{number}:123" for number in range(123, 127))
 ALL = (A, B, C, D)
 TRY_S, TRIES = 2.0, 2
 AT_ONCE_S, ALL_SILENT_S = 0.2, len(ALL) * TRIES * TRY_S

@@ -16,7 +16,7 @@ BUILT = datetime(2025, 3, 1, tzinfo=UTC)
 
 
 def life(flash: MemoryFlash, meter: DataMeter, now: datetime = NOON, *, trusted: bool = True) -> DataUsage:
-    return DataUsage(flash, meter.usage, now, trusted=trusted)
+    return DataUsage(flash, meter.totals, now, trusted=trusted)
 
 
 def used(meter: DataMeter, up: int, down: int) -> None:

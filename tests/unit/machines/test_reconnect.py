@@ -120,7 +120,7 @@ def test_what_failed_before_counts_for_the_restart_whatever_stage_it_was() -> No
     machine = Reconnect(TIMING)
     fail(machine, 5, stage="names")
     machine.passed("names")
-    machine.lost()
+    machine.lost(Trouble.OTHER)
     assert fail(machine, 4, stage="hub") == {4: ReconnectNow()}
 
 
@@ -129,8 +129,20 @@ def test_a_hub_that_has_us_ends_all_counts() -> None:
     fail(machine, 9, Trouble.TRANSPORT, AT_LTE)
     machine.online()
     assert (machine.errors, machine.ppp_limit) == (0, 2)
-    assert machine.lost() == Retry(10)
+    assert machine.lost(Trouble.OTHER) == Retry(10)
     assert machine.failed("hub", Trouble.OTHER, AT_LTE, no_jitter) == Retry(11)
+
+
+def test_a_wi_fi_link_that_was_lost_is_tried_again_after_a_second_and_then_as_anything_else() -> None:
+    machine = Reconnect(TIMING)
+    assert machine.lost(Trouble.WIFI_LOST) == Retry(1)
+    waits = [machine.failed("link", Trouble.OTHER, NO_WIFI, no_jitter) for _ in range(3)]
+    assert waits == [Retry(11), Retry(14), Retry(19)]
+    machine.passed("link")
+    assert machine.failed("names", Trouble.WIFI_LOST, NO_WIFI, no_jitter) == Retry(1)
+    assert machine.errors == 5, "a loss is an error as any other"
+    fail(machine, 4, stage="link", at=NO_WIFI)
+    assert machine.failed("names", Trouble.WIFI_LOST, NO_WIFI, no_jitter) == RestartLink(), "the tenth"
 
 
 def test_on_lte_ppp_is_restarted_after_2_transport_failures_then_after_7_12_and_so_on() -> None:
@@ -176,7 +188,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("failed"), STAGES, st.sampled_from(Trouble), SITUATIONS),
         st.tuples(st.just("passed"), STAGES),
-        st.tuples(st.just("lost")),
+        st.tuples(st.just("lost"), st.sampled_from(Trouble)),
         st.tuples(st.just("online")),
     ),
     max_size=300,
@@ -188,17 +200,18 @@ def test_whatever_happens_there_is_one_action_and_never_two_at_once_without_a_wa
     machine, at_once, rng = Reconnect(TIMING), 0, Random(seed)
     for step in steps:
         action: Action | None = None
+        shortest_s = 1.0 if Trouble.WIFI_LOST in step else 10.0
         match step:
             case ("failed", stage, trouble, at):
                 action = machine.failed(stage, trouble, at, lambda: rng)
             case ("passed", stage):
                 machine.passed(stage)
-            case ("lost",):
-                action = machine.lost()
+            case ("lost", trouble):
+                action = machine.lost(trouble)
             case _:
                 machine.online()
         if isinstance(action, Retry):
-            assert 10.0 <= action.after_s <= 190 * 4 / 3
+            assert shortest_s <= action.after_s <= 190 * 4 / 3
             at_once = 0
         elif action is not None:
             at_once += 1

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from ipaddress import IPv4Address, IPv4Network
 from random import Random
 from typing import Any
 
@@ -9,12 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud_stub.topology import Topology
 from emulator.errors import UsageError
+from emulator.local import Mode
 from emulator.net.api import Address
 from emulator.net.plan import LoopbackPlan, claim_plan
+from emulator.profile import load_profile
 from emulator.wire.address import BROADCAST
 
-HOSTS = st.sampled_from(["127.7.0.53", "127.7.16.9", "8.8.8.8", "1.1.1.1"])
+HOSTS = st.sampled_from(
+    ["127.7.0.53", "127.7.16.9", "8.8.8.8", "1.1.1.1", "198.51.100.88", "100.64.0.1", "100.64.3.254"]
+)
 PORTS = st.one_of(st.sampled_from([53, 67, 68, 123, 443, 8883]), st.integers(20_000, 65_535))
 
 
@@ -26,15 +32,30 @@ def test_what_an_address_becomes_is_known_again(host: str, port: int) -> None:
     assert plan.logical(*real) == Address(host, port)
 
 
+def test_every_machine_of_the_cloud_has_a_place() -> None:
+    plan, network = LoopbackPlan(7), load_profile().network
+    places = Topology(plan.prefix)
+    machines = [places.router, places.operator_router, places.hub, places.portal, places.proxy, *places.operator_pool]
+    machines += [*places.dns.values(), *places.ntp.values(), *places.https(network).values()]
+    real = [plan.real(Address(host, 443)) for host in machines]
+    assert None not in real and len(set(real)) == len(machines)
+    assert plan.real(Address(BROADCAST, 67)) == plan.real(Address(places.router, 67))
+    assert plan.real(Address(BROADCAST, 67), Mode.LTE) == plan.real(Address(places.operator_router, 67))
+    sites = IPv4Network(places.network)
+    outside = [places.hub, *places.ntp.values(), *places.https(network).values(), *places.operator_pool]
+    assert not any(IPv4Address(host) in sites for host in outside), "the way there is through a router"
+
+
 def test_nothing_leaves_the_machine() -> None:
     plan = LoopbackPlan(7)
-    for host in ("203.0.113.9", "10.0.0.1", "9.9.9.9"):
+    for host in ("203.0.113.9", "10.0.0.1", "9.9.9.9", "100.64.4.1", "198.51.101.1"):
         assert plan.real(Address(host, 53)) is None and not plan.exists(host)
 
 
 def test_a_broadcast_finds_the_dhcp_server_and_a_reply_the_socket_that_asked() -> None:
     plan = LoopbackPlan(7)
     assert plan.real(Address(BROADCAST, 67)) == ("127.7.0.1", 10_067)
+    assert plan.real(Address(BROADCAST, 67), Mode.LTE) == plan.real(Address("100.64.0.1", 67)) == ("127.7.4.1", 10_067)
     assert plan.real(Address(BROADCAST, 5353)) is None
     asker = plan.asker("127.0.0.1", 40_000)
     assert (asker.host, asker.port) == ("0.0.0.0", 68)
