@@ -2,7 +2,7 @@
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from types import MappingProxyType
@@ -26,6 +26,47 @@ class _Held:
     """Otherwise it is only offered."""
 
 
+class _Free:
+    """The addresses that nobody holds: `first` to `last`, then those that came back. Those never lent take no memory.
+
+    Each of `without` is held from the start, whether it is in the range or not.
+    """
+
+    __slots__ = ("_came_back", "_gone", "_last", "_next")
+
+    def __init__(self, first: int, last: int, without: Iterable[int]) -> None:
+        self._next = first
+        self._last = last
+        self._gone = {address for address in without if first <= address <= last}
+        """Addresses from `_next` on that are held."""
+        self._came_back: OrderedDict[int, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._last + 1 - self._next - len(self._gone) + len(self._came_back)
+
+    def __contains__(self, address: int) -> bool:
+        fresh = self._next <= address <= self._last and address not in self._gone
+        return fresh or address in self._came_back
+
+    def longest(self) -> int | None:
+        """The one that has been free for the longest time."""
+        while self._next in self._gone:
+            self._gone.remove(self._next)
+            self._next += 1
+        return self._next if self._next <= self._last else next(iter(self._came_back), None)
+
+    def take(self, address: int) -> None:
+        """Somebody holds it from now on."""
+        if address in self._came_back:
+            del self._came_back[address]
+        elif self._next <= address <= self._last:
+            self._gone.add(address)
+
+    def give_back(self, address: int) -> None:
+        """Nobody holds it any more."""
+        self._came_back[address] = None
+
+
 class Pool:
     """Addresses `first` to `last` as whole numbers: free, held for an offer, or leased. Each step costs about the same.
 
@@ -36,9 +77,7 @@ class Pool:
     def __init__(
         self, first: int, last: int, *, without: Sequence[int] = (), reserved: Sequence[int] = (), lease_s: float
     ) -> None:
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(first, last + 1))
-        for address in (*without, *reserved):
-            self._free.pop(address, None)
+        self._free = _Free(first, last, (*without, *reserved))
         self._reserved = frozenset(reserved)
         self._reserved_free = set(reserved)
         self.size = len(self._free) + len(self._reserved)
@@ -110,7 +149,7 @@ class Pool:
         return address in (self._reserved_free if address == own else self._free)
 
     def _pick(self, mac: str, wanted: int | None, own: int | None) -> int | None:
-        wishes = (self._former.get(mac), wanted, next(iter(self._free), None)) if own is None else (own,)
+        wishes = (self._former.get(mac), wanted, self._free.longest()) if own is None else (own,)
         for address in wishes:
             if address is not None and self._is_free(address, own):
                 self._take(address)
@@ -118,14 +157,14 @@ class Pool:
         return None
 
     def _take(self, address: int) -> None:
-        self._free.pop(address, None)
+        self._free.take(address)
         self._reserved_free.discard(address)
 
     def _give_back(self, address: int) -> None:
         if address in self._reserved:
             self._reserved_free.add(address)
         else:
-            self._free[address] = None
+            self._free.give_back(address)
 
     def _hold(self, mac: str, address: int, until: float, *, leased: bool) -> None:
         self._held[mac] = _Held(address, until, leased)

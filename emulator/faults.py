@@ -166,8 +166,18 @@ def fault_from(data: Mapping[str, Any], table: Mapping[str, type[Fault]], *, whe
     if unknown:
         raise UsageError(f"{where}: {unknown[0]}: {kind} has no such key")
     try:
-        return TypeAdapter(table[kind]).validate_python(given)
+        return _adapter(table[kind]).validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}: {key}: {first['msg']}") from None
+
+
+_ADAPTERS: dict[type[Fault], TypeAdapter[Fault]] = {}
+"""One per class of faults, made when it is first needed: each takes 2 ms."""
+
+
+def _adapter(kind: type[Fault]) -> TypeAdapter[Fault]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]

@@ -1,12 +1,14 @@
 """One process of a fleet: boots its share of the chargers, keeps them running, and counts."""
 
 import asyncio
+import gc
 import json
 import sys
 import time
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import quantiles
 from typing import Any
@@ -22,6 +24,8 @@ from emulator.remote import Anchors, Produced, RemoteCloud, loopback_env
 from emulator.trace import TraceEvent
 
 ALL_ONLINE_TIMEOUT_S = 600.0
+GARBAGE_THRESHOLD = 5000
+"""Objects made, less those gone, before the collector looks for cycles; Python's own 700 is for small programs."""
 NOT_ALL_ONLINE = "fleet.not_all_online"
 """In the failures when some charger was never online within `ALL_ONLINE_TIMEOUT_S`."""
 
@@ -178,11 +182,29 @@ class _Counter:
         return self.tally
 
 
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for garbage seldom, and not among what the imports have made: 0.3 of 0.4 ms of each of 700 boots."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 async def run_job(job: Job) -> Tally:
     """Boot every charger of the job, keep them for its duration, pull their plugs, and return the counts.
 
     No lease is given back: a thousand releases at once would be a load of their own, that nobody asked for.
     """
+    with _rare_collections():
+        return await _run(job)
+
+
+async def _run(job: Job) -> Tally:
     loop = asyncio.get_running_loop()
     counter = _Counter(len(job.devices), job.boots_at_once)
     profile = load_profile(job.profile)

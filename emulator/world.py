@@ -1,9 +1,11 @@
 """The world around a charger, as the scenario player sees it. Who builds worlds is found by entry point."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,12 +86,18 @@ class World(Protocol):
 
 def world_names() -> list[str]:
     """The worlds that are installed."""
-    return sorted(entry.name for entry in entry_points(group=GROUP))
+    return sorted(_installed(tuple(sys.path)))
+
+
+@lru_cache(maxsize=4)
+def _installed(path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    """Entry points by name, for that `sys.path`: to look for them takes 7 ms, a tenth of a short story."""
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def load_world(name: str, options: WorldOptions) -> World:
     """Build a world by its entry point name. UsageError: it is unknown, or its package is missing."""
-    known = {entry.name: entry for entry in entry_points(group=GROUP)}
+    known = _installed(tuple(sys.path))
     if name not in known:
         installed = ", ".join(sorted(known)) or f"none (no entry point in group {GROUP})"
         raise UsageError(f"world {name}: not known; installed are {installed}")

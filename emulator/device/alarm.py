@@ -6,11 +6,12 @@ import asyncio
 class Alarm:
     """One task sleeps, any other code of the same loop rings. An Event and a Timeout would take three times as much."""
 
-    __slots__ = ("_rung", "_sleeper")
+    __slots__ = ("_rung", "_sleeper", "_timer")
 
     def __init__(self) -> None:
         self._rung = False
         self._sleeper: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def ring(self) -> None:
         """End the sleep, or have the next one end at once."""
@@ -22,15 +23,21 @@ class Alarm:
         """Forget that it was rung."""
         self._rung = False
 
+    def bring_forward(self, when: float) -> None:
+        """Whoever sleeps now sleeps until `when` at the latest."""
+        if self._timer is not None and when < self._timer.when():
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(when, self.ring)
+
     async def sleep_until(self, when: float) -> None:
         """Return when it is rung, or at `when` of the loop's clock; at once if it was rung since `reset`."""
         if self._rung:
             return
         loop = asyncio.get_running_loop()
         self._sleeper = loop.create_future()
-        timer = loop.call_at(when, self.ring)
+        self._timer = loop.call_at(when, self.ring)
         try:
             await self._sleeper
         finally:
-            timer.cancel()
-            self._sleeper = None
+            self._timer.cancel()
+            self._sleeper = self._timer = None

@@ -72,7 +72,7 @@ class Life:
         rtc = boot.env.rtc
         self.usage = DataUsage(boot.env.flash, boot.env.meter.totals, rtc.now(), trusted=rtc.trusted)
         """Bytes per day."""
-        boot.noticed = self.wake
+        boot.noticed = self._link_seen
 
     def wake(self) -> None:
         """Something changed: look at once what is due."""
@@ -134,6 +134,13 @@ class Life:
         )
         if bark is not None and charger.reboot("watchdog", log=_in_words(bark)):
             charger.env.trace.emit("device.watchdog", **asdict(bark))
+
+    def _link_seen(self) -> None:
+        """The first link of this life has come up: the watchdog is due sooner. Nothing else is, so nobody wakes."""
+        self._mind_watchdog()
+        due = self._watchdog.deadline()
+        if due is not None:
+            self._alarm.bring_forward(due)
 
     def _mind_date(self) -> None:
         rtc = self._charger.env.rtc

@@ -7,12 +7,13 @@ since. Both are invented, as is the form of observation 822, of which only the i
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 
 from emulator.flash import Flash
 
 KEY = "data.days"
 DAYS_MAX = 32
+SECONDS_PER_DAY = 86_400
 RECORD_MAX_BYTES = 4096  # what we write is shorter; anything else is not ours
 
 
@@ -86,7 +87,8 @@ class DataUsage:
 
 def until_midnight_s(now: datetime) -> float:
     """Seconds until the date changes."""
-    return (datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo) - now).total_seconds()
+    elapsed_s = now.hour * 3600 + now.minute * 60 + now.second
+    return ((SECONDS_PER_DAY - elapsed_s) * 1_000_000 - now.microsecond) / 1e6
 
 
 def _stored(record: bytes | None) -> list[tuple[date, tuple[int, int]]]:

@@ -137,5 +137,8 @@ def next_packet_id(last: int, *in_use: Container[int]) -> int:
     packet_id = last
     while True:
         packet_id = packet_id % PACKET_ID_MAX + 1
-        if not any(packet_id in ids for ids in in_use):
+        for ids in in_use:
+            if packet_id in ids:
+                break
+        else:
             return packet_id

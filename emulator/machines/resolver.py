@@ -272,7 +272,7 @@ class Cache:
 def _as_cached(answer: Resolved | Unresolved) -> Resolved | Unresolved:
     """What the servers did is news only once."""
     if isinstance(answer, Resolved):
-        return replace(answer, tried=(Tried(answer.server, CACHED),), ignored=())
+        return Resolved(answer.name, answer.addresses, answer.ttl_s, answer.server, (Tried(answer.server, CACHED),))
     servers = dict.fromkeys(tried.server for tried in answer.tried)
     return replace(answer, tried=tuple(Tried(server, CACHED) for server in servers), ignored=())
 

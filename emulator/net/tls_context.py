@@ -49,7 +49,18 @@ def server_context(
     *,
     versions: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
 ) -> ssl.SSLContext:
-    """A server that speaks `versions` (lowest, highest). Versions before 1.2 need OpenSSL's lowest security level."""
+    """A server that speaks `versions` (lowest, highest). Versions before 1.2 need OpenSSL's lowest security level.
+
+    The context is shared by all who ask for the same, until one of the files is written anew.
+    """
+    written_ns = tuple(path.stat().st_mtime_ns for path in (chain_pem, key_pem))
+    return _server_context(chain_pem, key_pem, versions, written_ns)
+
+
+@lru_cache(maxsize=64)
+def _server_context(
+    chain_pem: Path, key_pem: Path, versions: tuple[ssl.TLSVersion, ssl.TLSVersion], written_ns: tuple[int, ...]
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if versions[0] < ssl.TLSVersion.TLSv1_2:
         context.set_ciphers("DEFAULT:@SECLEVEL=0")

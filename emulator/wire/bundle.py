@@ -29,6 +29,8 @@ SIGNATURE_BYTES = 71
 """Length of the signatures that `sign` makes. Half of all have it; a fixed one keeps simulated transfers repeatable."""
 VERSION_MAX = 2**31 - 1  # a C int
 
+_ALGORITHM = ec.ECDSA(SHA256())  # made once: the first loads 1.4 MiB
+
 
 class BundleReason(StrEnum):
     """Why a bundle, or what came in its place, is not used. Closed list."""
@@ -124,7 +126,7 @@ def open_reply(data: bytes, public_key_pem: str) -> Bundle | Newest:
 
 def sign(roots_pem: str, key: ec.EllipticCurvePrivateKey) -> bytes:
     """A DER signature of `SIGNATURE_BYTES` bytes over a bundle's data; a new one each time."""
-    while len(signature := key.sign(roots_pem.encode(), ec.ECDSA(SHA256()))) != SIGNATURE_BYTES:
+    while len(signature := key.sign(roots_pem.encode(), _ALGORITHM)) != SIGNATURE_BYTES:
         pass  # every second one is a byte longer or shorter
     return signature
 
@@ -171,7 +173,7 @@ def _check_signature(text: str, signature_hex: str, key: ec.EllipticCurvePublicK
     except ValueError:  # a lone surrogate has no bytes that anybody could have signed
         raise _malformed("sign is not hexadecimal, or data is not text") from None
     try:
-        key.verify(signature, signed, ec.ECDSA(SHA256()))
+        key.verify(signature, signed, _ALGORITHM)
     except InvalidSignature:
         raise BundleError(BundleReason.BAD_SIGNATURE, "not made by the key that this charger trusts") from None
 

@@ -88,6 +88,7 @@ class CompletedSession:
 
 
 _PULSE = b'{"Type":2}'
+_OBSERVATION = int(MessageType.OBSERVATION)
 
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -197,7 +198,7 @@ def _observation_json(item: Observation) -> dict[str, Any]:
         "ObservedAt": _stamp(item.at),
         "Value": item.value,
         "ObservationId": item.id,
-        "Type": int(MessageType.OBSERVATION),
+        "Type": _OBSERVATION,
     }
 
 
@@ -289,7 +290,7 @@ def _event_type(kind: int) -> EventType:
 
 
 def _stamp(at: datetime) -> str:
-    if at.utcoffset() != timedelta(0):
+    if at.tzinfo is not UTC and at.utcoffset() != timedelta(0):
         raise MessageError("a time that is not in UTC")
     return _stamp_utc(at)
 

@@ -183,9 +183,14 @@ def told_in_both(table: Table) -> dict[str, dict[str, Told]]:
 def agree(told: Mapping[str, Mapping[str, Told]], name: str, case: Case) -> None:
     """Both worlds have told what the table says, and the same."""
     sim, loopback = (told[world][name] for world in WORLDS)
-    assert sim.rows == list(case.rows), "in virtual time"
-    assert loopback.rows == list(case.rows), "on real sockets"
-    assert sim.tried == loopback.tried
+    expected = _in_words(case.rows)
+    assert _in_words(sim.rows) == expected, f"in virtual time: {_in_words(sim.rows)}\nexpected: {expected}"
+    assert _in_words(loopback.rows) == expected, f"on real sockets: {_in_words(loopback.rows)}\nexpected: {expected}"
+    assert sim.tried == loopback.tried, f"in virtual time: {sim.tried}\non real sockets: {loopback.tried}"
+
+
+def _in_words(rows: Iterable[Row]) -> str:
+    return ", ".join(" ".join(filter(None, row)) for row in rows)
 
 
 def _told_in(world: str, table: Table) -> dict[str, Told]:

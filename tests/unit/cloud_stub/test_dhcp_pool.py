@@ -138,3 +138,11 @@ def test_ends_that_are_put_off_a_thousand_times_are_not_all_kept() -> None:
         assert pool.lease(mac(1), (192 << 24) + (168 << 16) + (40 << 8) + 100, clock.s)
     assert len(pool._ends) <= 2 + SLACK
     assert pool.leases(999.0 + LEASE_S - 1) and not pool.leases(999.0 + LEASE_S)
+
+
+def test_an_address_that_came_back_waits_for_all_that_were_never_lent() -> None:
+    dhcp = server(Clock())
+    first = take(dhcp, 1)
+    assert discover(dhcp, 2, requested="192.168.40.102") == "192.168.40.102"
+    ask(dhcp, MessageType.RELEASE, 1, client_address=first)
+    assert [discover(dhcp, number) for number in (3, 4, 5)] == ["192.168.40.101", first, None]

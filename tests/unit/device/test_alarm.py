@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from emulator.clock import SimLoop
 from emulator.device.alarm import Alarm
 
@@ -51,6 +53,19 @@ def test_it_rings_until_it_is_reset() -> None:
 
     with asyncio.Runner(loop_factory=SimLoop) as runner:
         assert runner.run(sleep_three_times()) == [0.0, 30.0]
+
+
+@pytest.mark.parametrize(("to", "ends_at"), [(20.0, 20.0), (40.0, 30.0), (5.0, 10.0)])
+def test_a_sleep_can_be_cut_short_but_not_drawn_out(to: float, ends_at: float) -> None:
+    async def sleep() -> float:
+        loop, alarm = asyncio.get_running_loop(), Alarm()
+        alarm.bring_forward(1.0)  # nobody sleeps
+        loop.call_at(10.0, alarm.bring_forward, to)
+        await alarm.sleep_until(30.0)
+        return loop.time()
+
+    with asyncio.Runner(loop_factory=SimLoop) as runner:
+        assert runner.run(sleep()) == ends_at
 
 
 def test_a_sleeper_that_is_cancelled_leaves_no_timer() -> None:
