@@ -19,6 +19,9 @@ SHARED = "127.0.0.1"
 """The address that every machine has."""
 
 DHCP_PORT = 67
+DNS_PORT = 53
+DNS_PORTS_FROM, DNS_SERVERS_MAX = 24_000, 16
+"""Where the real ports of name servers begin if all share one address, and how many each network has."""
 
 STAND_INS = {"8.8.8": 8, "1.1.1": 1, "198.51.100": 3, "100.64.0": 4, "100.64.1": 5, "100.64.2": 6, "100.64.3": 7}
 """Networks of the world, 256 addresses each, to the third octet of the loopback addresses that stand for them."""
@@ -76,9 +79,14 @@ class LoopbackPlan:
     def binding(self, local: Address) -> Real:
         """Where to bind a socket for `local`; port 0 lets the kernel pick one."""
         if self.single:
-            return SHARED, self._ports.get(local, 0)
+            return SHARED, self._ports.get(local) or (self._dns_port() if local.port == DNS_PORT else 0)
         port = local.port + PORT_SHIFT if local.port in SHIFTED_PORTS else local.port
         return _moved(local.host, self._stand_ins), port
+
+    def _dns_port(self) -> int:
+        """A real port that both UDP and TCP can have: below those that the kernel gives to connections going out."""
+        servers = sum(address.port == DNS_PORT for address in self._ports)
+        return DNS_PORTS_FROM + self.net * DNS_SERVERS_MAX + servers
 
     def bound(self, local: Address, port: int) -> Address:
         """Learn that the socket for `local` got the real `port`; the address that the world knows it by."""

@@ -176,8 +176,16 @@ def kinds(table: Table) -> set[str]:
 
 
 def told_in_both(table: Table) -> dict[str, dict[str, Told]]:
-    """World to case to what was seen of it."""
-    return {world: _told_in(world, table) for world in WORLDS}
+    """World to case to what was seen of it.
+
+    Real time passes while the machine is busy with something else, and a reply that is late is none. So what did not
+    come out as expected on real sockets is told once more, by itself; a difference between the worlds stays one.
+    """
+    sim, loopback = (_told_in(world, table) for world in WORLDS)
+    disturbed = {name: case for name, case in table.items() if not _agrees(sim[name], loopback[name], case)}
+    if disturbed:
+        loopback |= _told_in(WORLDS[1], disturbed)
+    return dict(zip(WORLDS, (sim, loopback), strict=True))
 
 
 def agree(told: Mapping[str, Mapping[str, Told]], name: str, case: Case) -> None:
@@ -187,6 +195,10 @@ def agree(told: Mapping[str, Mapping[str, Told]], name: str, case: Case) -> None
     assert _in_words(sim.rows) == expected, f"in virtual time: {_in_words(sim.rows)}\nexpected: {expected}"
     assert _in_words(loopback.rows) == expected, f"on real sockets: {_in_words(loopback.rows)}\nexpected: {expected}"
     assert sim.tried == loopback.tried, f"in virtual time: {sim.tried}\non real sockets: {loopback.tried}"
+
+
+def _agrees(sim: Told, loopback: Told, case: Case) -> bool:
+    return _in_words(loopback.rows) == _in_words(case.rows) and sim.tried == loopback.tried
 
 
 def _in_words(rows: Iterable[Row]) -> str:

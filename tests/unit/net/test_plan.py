@@ -66,7 +66,9 @@ def test_with_one_address_ports_are_learned_as_services_bind_and_travel_in_json(
     plan = LoopbackPlan(7, single=True)
     dns, google = Address("127.7.0.53", 53), Address("8.8.8.8", 53)
     assert plan.real(dns) is None
-    assert plan.binding(dns) == ("127.0.0.1", 0)
+    assert plan.binding(Address("127.7.2.1", 8883)) == ("127.0.0.1", 0), "any that is free"
+    host, port = plan.binding(dns)
+    assert host == "127.0.0.1" and 20_000 < port < 32_768, "free for UDP and TCP alike: no connection goes out from it"
     assert plan.bound(dns, 40_001) == dns and plan.bound(google, 40_002) == google
     elsewhere = LoopbackPlan.from_json(json.loads(json.dumps(plan.to_json())))
     assert elsewhere.real(dns) == ("127.0.0.1", 40_001)
