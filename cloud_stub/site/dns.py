@@ -6,7 +6,8 @@ from ipaddress import AddressValueError, IPv4Address
 from random import Random
 from typing import Any, TypeVar
 
-from cloud_stub.dns_faults import (
+from cloud_stub.service import DatagramService, Reply, WhoIs
+from cloud_stub.site.dns_faults import (
     CONTENT,
     FAULTS,
     NOWHERE,
@@ -19,8 +20,7 @@ from cloud_stub.dns_faults import (
     WrongId,
     WrongQuestion,
 )
-from cloud_stub.dns_tcp import QUERY_MAX_BYTES, DnsListener, TcpEnd
-from cloud_stub.service import DatagramService, Reply, WhoIs
+from cloud_stub.site.dns_tcp import QUERY_MAX_BYTES, DnsListener, TcpEnd
 from emulator.clock import Utc
 from emulator.errors import NetError, UsageError
 from emulator.faults import Fault, FaultSet, Injected

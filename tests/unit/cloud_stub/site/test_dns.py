@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.dns import CACHE_MAX, DnsServer
-from cloud_stub.dns_faults import DELAY_MAX_S, NOWHERE, Silence
-from cloud_stub.dns_tcp import QUERY_MAX_BYTES
+from cloud_stub.site.dns import CACHE_MAX, DnsServer
+from cloud_stub.site.dns_faults import DELAY_MAX_S, NOWHERE, Silence
+from cloud_stub.site.dns_tcp import QUERY_MAX_BYTES
 from emulator.errors import UsageError
 from emulator.faults import Injected, fault_from
 from emulator.wire.address import Address

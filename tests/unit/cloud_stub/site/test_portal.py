@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certs.layout import HUB_HOST, CertsDir
-from cloud_stub.portal import CONNECTIONS_MAX, PORTAL_NAME, Portal, Proxy
+from cloud_stub.site.portal import CONNECTIONS_MAX, PORTAL_NAME, Portal, Proxy
 from emulator.clock import Rtc, SimLoop
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Host, Interface

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from cloud_stub.dhcp import DhcpServer
-from cloud_stub.dhcp_pool import Scope
+from cloud_stub.site.dhcp import DhcpServer
+from cloud_stub.site.dhcp_pool import Scope
 from emulator.wire.address import UNSPECIFIED, Address
 from emulator.wire.dhcp import DhcpMessage, MessageType, decode, encode
 

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.dhcp import DhcpServer
-from cloud_stub.dhcp_faults import (
+from cloud_stub.service import Reply
+from cloud_stub.site.dhcp import DhcpServer
+from cloud_stub.site.dhcp_faults import (
     Overload,
     Rogue,
     ShortLease,
     Silence,
 )
-from cloud_stub.service import Reply
 from emulator.machines import dhcp as machine
 from emulator.machines.effects import Effect, Send
 from emulator.profile import load_profile
 from emulator.wire.address import BROADCAST, UNSPECIFIED, Address
 from emulator.wire.dhcp import MessageType, decode, encode, lease_from
-from tests.unit.cloud_stub.dhcp_site import (
+from tests.unit.cloud_stub.site.dhcp_site import (
     LEASE_S,
     SERVER,
     Clock,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import ClassVar
 
-from cloud_stub.ntp_faults import DISTORTIONS, FAULTS, Garbage, NtpFault, Silence, Slow, Spoofed, moved
 from cloud_stub.service import DatagramService, Reply, WhoIs
+from cloud_stub.site.ntp_faults import DISTORTIONS, FAULTS, Garbage, NtpFault, Silence, Slow, Spoofed, moved
 from emulator.clock import Utc
 from emulator.faults import Fault, Injected
 from emulator.net.api import Address, Datagrams, Host

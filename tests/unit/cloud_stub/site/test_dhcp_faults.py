@@ -1,7 +1,7 @@
 import pytest
 
-from cloud_stub.dhcp import DhcpServer
-from cloud_stub.dhcp_faults import (
+from cloud_stub.site.dhcp import DhcpServer
+from cloud_stub.site.dhcp_faults import (
     Exhausted,
     Nak,
     NoDns,
@@ -15,11 +15,11 @@ from cloud_stub.dhcp_faults import (
     Slow,
     WrongDns,
 )
-from cloud_stub.dhcp_pool import OFFER_HOLD_S
+from cloud_stub.site.dhcp_pool import OFFER_HOLD_S
 from emulator.errors import UsageError
 from emulator.faults import fault_from
 from emulator.wire.dhcp import DhcpError, MessageType, decode, encode, lease_from
-from tests.unit.cloud_stub.dhcp_site import (
+from tests.unit.cloud_stub.site.dhcp_site import (
     LEASE_S,
     ROGUE,
     SERVER,

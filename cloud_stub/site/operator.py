@@ -4,8 +4,8 @@ from collections.abc import Callable
 from random import Random
 from typing import ClassVar
 
-from cloud_stub.dhcp import DhcpServer
-from cloud_stub.dhcp_pool import Scope
+from cloud_stub.site.dhcp import DhcpServer
+from cloud_stub.site.dhcp_pool import Scope
 from emulator.clock import Utc
 from emulator.faults import Fault
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.ntp import NtpServer
-from cloud_stub.ntp_faults import Kiss, Offset, Silence, Slow, Spoofed
+from cloud_stub.site.ntp import NtpServer
+from cloud_stub.site.ntp_faults import Kiss, Offset, Silence, Slow, Spoofed
 from emulator.clock import SimLoop
 from emulator.errors import UsageError
 from emulator.faults import fault_from

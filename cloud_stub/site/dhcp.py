@@ -6,9 +6,9 @@ from ipaddress import IPv4Address
 from random import Random
 from typing import ClassVar
 
-from cloud_stub import dhcp_faults as faults
-from cloud_stub.dhcp_pool import Scope
 from cloud_stub.service import DatagramService, Reply
+from cloud_stub.site import dhcp_faults as faults
+from cloud_stub.site.dhcp_pool import Scope
 from emulator.clock import Utc
 from emulator.faults import Fault
 from emulator.net.api import Address

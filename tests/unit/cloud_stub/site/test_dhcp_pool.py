@@ -1,9 +1,9 @@
 import pytest
 
-from cloud_stub.dhcp_pool import OFFER_HOLD_S, SLACK
+from cloud_stub.site.dhcp_pool import OFFER_HOLD_S, SLACK
 from emulator.errors import UsageError
 from emulator.wire.dhcp import MessageType
-from tests.unit.cloud_stub.dhcp_site import (
+from tests.unit.cloud_stub.site.dhcp_site import (
     LEASE_S,
     SERVER,
     Clock,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cloud_stub import dns_tcp
-from cloud_stub.dns import DnsServer
-from cloud_stub.dns_tcp import CONNECTIONS_MAX, IDLE_LIMIT_S, QUERIES_MAX, QUERY_MAX_BYTES
+from cloud_stub.site import dns_tcp
+from cloud_stub.site.dns import DnsServer
+from cloud_stub.site.dns_tcp import CONNECTIONS_MAX, IDLE_LIMIT_S, QUERIES_MAX, QUERY_MAX_BYTES
 from emulator.clock import SimLoop
 from emulator.errors import NetError, NetReason
 from emulator.faults import fault_from

@@ -1,0 +1,1 @@
+"""What a site and its mobile operator serve: DHCP, DNS, NTP, captive portal."""
