@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cloud_stub.bus import Bus, BusError, Delivery, LocalBus
-from cloud_stub.lean import LeanMosquittoBus
-from cloud_stub.mosquitto import MosquittoBus, MosquittoProcess
+from cloud_stub.bus.api import Bus, BusError, Delivery, LocalBus
+from cloud_stub.bus.lean import LeanMosquittoBus
+from cloud_stub.bus.mosquitto import MosquittoBus, MosquittoProcess
 
 QUEUE_MAX = 300
 WITHIN_S = 20

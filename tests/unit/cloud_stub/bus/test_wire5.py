@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.wire5 import (
+from cloud_stub.bus.wire5 import (
     ConnAck5,
     Connect5,
     Decoder5,
@@ -23,7 +23,7 @@ from cloud_stub.wire5 import (
 )
 from emulator.wire.mqtt import MqttError, PingReq, PingResp
 
-VECTORS = Path(__file__).parents[2] / "vectors" / "mqtt"
+VECTORS = Path(__file__).parents[3] / "vectors" / "mqtt"
 PAHO: dict[str, str] = json.loads((VECTORS / "paho5.json").read_text())
 MOSQUITTO: dict[str, str] = json.loads((VECTORS / "mosquitto5.json").read_text())
 
@@ -108,7 +108,7 @@ def test_what_a_server_may_say_about_its_limits() -> None:
     ("wire", "why"),
     [
         ("20020000", "malformed CONNACK"),  # MQTT 3.1.1
-        ("2003010000", "malformed CONNACK"),  # a session, although we start clean
+        ("2003010500", "malformed CONNACK"),  # a session, although we start clean
         ("2006000003" + "210000", "allows nothing"),
         ("2009000006" + "210001" + "210001", "twice"),
         ("32090001740001" + "03230001", "property 0x23"),  # a topic alias, which we do not allow
@@ -142,6 +142,8 @@ def test_what_breaks_the_protocol(wire: str, why: str) -> None:
         Subscribe5(1, "a", 268_435_456),
         Connect5(keep_alive_s=-1),
         Connect5(max_packet_bytes=0),
+        Connect5(session_s=-1),
+        Disconnect5(session_s=1 << 32),
         PubAck5(1, 256),
     ],
 )

@@ -4,10 +4,15 @@
 topic                                     way   payload
 ========================================  ====  ==================================================================
 ``hub/{device}/d2c``                      up    the message; its property bag and what the hub stamps as properties
-``hub/{device}/connection``               up    ``{"state": "connected" | "disconnected", "reason": ...}``
+``hub/{device}/connection``               up    ``{"state": "connected" | "disconnected", "reason": ...}``; property
+                                                ``hub-session`` and, of one of several endpoint processes, `WORKER`
 ``hub/{device}/method/{name}/{rid}``      down  JSON argument of a direct method
 ``hub/{device}/method-response/{status}/{rid}``  up  JSON or empty; property `ERROR` when it comes from the hub itself
-``hub/{device}/desired``                  down  JSON merge patch of the desired properties
+``hub/{device}/desired``                  down  JSON merge patch of the desired properties; with property `VERSION`
+                                                when the hub has taken it and it only goes on to the device
+``hub/{device}/identity``                 down  empty: the device was changed or deleted in the registry
+``hub/{device}/devicebound``              down  a C2D message to be queued; its property bag as properties
+``hub/{device}/c2d-ready``                down  empty: the device's queue has a message for it
 ========================================  ====  ==================================================================
 
 Ids, names and rids are percent-encoded. Properties are MQTT 5 user properties, so any MQTT 5 client can watch
@@ -23,7 +28,7 @@ from functools import lru_cache
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from cloud_stub.properties import Properties, clean
+from cloud_stub.bus.properties import Properties, clean
 from emulator.errors import EmulatorError
 from emulator.faults import Undo
 
@@ -34,6 +39,10 @@ CONGESTED = 8_192
 
 ERROR = "hub-error"
 """Property of a method response that the hub made itself: the error code, such as 404103."""
+WORKER = "hub-worker"
+"""Property of a connection message: the label of the endpoint process that has, or had, the device."""
+VERSION = "hub-version"
+"""Property of a change of desired properties that the hub has taken: the new ``$version``."""
 
 
 class BusError(EmulatorError):
@@ -83,9 +92,12 @@ class Kind(StrEnum):
     METHOD = "method"
     METHOD_RESPONSE = "method-response"
     DESIRED = "desired"
+    IDENTITY = "identity"
+    DEVICEBOUND = "devicebound"
+    C2D_READY = "c2d-ready"
 
 
-_LEVELS = {Kind.D2C: 0, Kind.CONNECTION: 0, Kind.METHOD: 2, Kind.METHOD_RESPONSE: 2, Kind.DESIRED: 0}
+_LEVELS = {kind: 2 if kind in (Kind.METHOD, Kind.METHOD_RESPONSE) else 0 for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +119,16 @@ def filter_of(kind: Kind) -> str:
     return "/".join(("hub", "+", kind.value, *"+" * _LEVELS[kind]))
 
 
-_KIND = re.compile(r"hub/([^/]+)/([a-z0-9-]+)(?:/([^/]*)/([^/]*))?")
+_TOPIC = re.compile(r"hub/([^/]+)/([a-z0-9-]+)(?:/([^/]*)/([^/]*))?")
+_KINDS = {kind.value: kind for kind in Kind}
 
 
 def parse_topic(topic: str) -> Route | None:
     """The inverse of `topic_of`; None for a topic that is not in the table (anybody may publish on the bus)."""
-    match = _KIND.fullmatch(topic)
-    if match is None or match[2] not in set(Kind):
+    match = _TOPIC.fullmatch(topic)
+    kind = _KINDS.get(match[2]) if match is not None else None
+    if match is None or kind is None:
         return None
-    kind = Kind(match[2])
     rest = tuple(unquote(part) for part in match.groups()[2:] if part is not None)
     return Route(unquote(match[1]), kind, rest) if len(rest) == _LEVELS[kind] else None
 

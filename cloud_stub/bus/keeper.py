@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from cloud_stub.bus import BusError
+from cloud_stub.bus.api import BusError
 from emulator.wire.address import Address
 
 START_S = 10.0

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from cloud_stub.broker import MosquittoProcess, mosquitto_binary
-from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
-from cloud_stub.keeper import PATIENCE_S, Keeper
-from cloud_stub.properties import Properties, clean
+from cloud_stub.bus.api import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
+from cloud_stub.bus.broker import MosquittoProcess, mosquitto_binary
+from cloud_stub.bus.client5 import SESSION_S
+from cloud_stub.bus.journal import Journal
+from cloud_stub.bus.keeper import PATIENCE_S, Keeper
+from cloud_stub.bus.properties import Properties, clean
 from emulator.faults import Undo
 from emulator.wire.address import Address
 from emulator.wire.mqtt_fields import pack_length
@@ -48,13 +52,37 @@ class _UserProperties(PahoProperties):
         return pack_length(len(body)) + bytes(body)
 
 
+class _Client(aiomqtt.Client):
+    """aiomqtt's client, but a socket that was closed before the loop came to watch it is no error (as on uvloop)."""
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._watch, client, sock)
+
+    def _watch(self, client: Any, sock: Any) -> None:
+        if client.socket() is sock and sock.fileno() >= 0:
+            with contextlib.suppress(OSError, RuntimeError):  # closed by the other end: reading finds that out too
+                self._loop.add_writer(sock.fileno(), self._write, client)
+
+    def _write(self, client: Any) -> None:
+        try:
+            client.loop_write()
+        except (OSError, ValueError) as error:
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+
+
+_QUIET = logging.getLogger("cloud_stub.bus.api")
+_QUIET.addHandler(logging.NullHandler())  # a broker that goes away is not worth a line: the bus waits for it
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class _Outgoing:
     """A queued message. Ordered by `sequence`, so that what is sent again comes before what is younger."""
 
     sequence: int
     message: Delivery
-    acknowledged: "asyncio.Future[None]"
+    acknowledged: "asyncio.Future[None] | None"
+    """None: it was acknowledged once already, and comes out of the journal."""
 
 
 class MosquittoBus:
@@ -62,10 +90,18 @@ class MosquittoBus:
 
     So a message may arrive twice. What is published here reaches the subscribers here when the broker has taken it and,
     by MQTT 5's No Local, not a second time; what others publish comes from the broker. Limits: `queue_max` messages
-    open, and `patience_s` of waiting for a broker that is away.
+    open, and `patience_s` of waiting for a broker that is away. `journal` and `session` are as of `LeanMosquittoBus`.
     """
 
-    def __init__(self, broker: Address, *, queue_max: int = QUEUE_MAX, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        broker: Address,
+        *,
+        queue_max: int = QUEUE_MAX,
+        patience_s: float = PATIENCE_S,
+        journal: Journal | None = None,
+        session: str = "",
+    ) -> None:
         self._broker = broker
         self._queue_max = queue_max
         self._subscriptions = Subscriptions()
@@ -74,7 +110,12 @@ class MosquittoBus:
         self._sequence = 0
         self._client: aiomqtt.Client | None = None
         self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
+        self._journal = journal
+        self._session = session
+        self._lost_at: float | None = None
         self.connects = 0
+        self.repeated = 0
+        """Messages that were sent again out of the journal."""
 
     @property
     def congested(self) -> bool:
@@ -90,6 +131,8 @@ class MosquittoBus:
             await asyncio.wait(self._open, timeout=STOP_S)
         await self._keeper.stop()
         self._give_up("bus is stopped")
+        if self._journal is not None:
+            self._journal.close()
 
     def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -121,24 +164,49 @@ class MosquittoBus:
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiomqtt.Client]:
-        client = aiomqtt.Client(
+        client = _Client(
             self._broker.host,
             self._broker.port,
             protocol=aiomqtt.ProtocolVersion.V5,
             max_inflight_messages=WINDOW,
             queue_type=_inbox(self._received),
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+            logger=_QUIET,
+            **self._session_options(),
         )
+        client._disconnected.add_done_callback(_seen)  # whether or not anybody waits for it
         client.pending_calls_threshold = 2 * WINDOW  # aiomqtt logs a warning beyond that
         async with _connected(client):
             for topic_filter in self._subscriptions.filters:
                 await self._subscribe(client, topic_filter)
             self._client = client
             self.connects += 1
+            self._repeat()
             try:
                 yield client
             finally:
-                self._client = None
+                self._client, self._lost_at = None, asyncio.get_running_loop().time()
+
+    def _session_options(self) -> dict[str, Any]:
+        if not self._session:
+            return {}
+        properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_S
+        return {"identifier": self._session, "clean_start": False, "properties": properties}
+
+    def _repeat(self) -> None:
+        """Send again, before everything else, what the broker may have lost."""
+        if self._journal is None:
+            return
+        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        lost_at = asyncio.get_running_loop().time() if self._lost_at is None else self._lost_at
+        again = self._journal.recent(lost_at)
+        for number, message in enumerate(again, start=-len(again)):
+            self._queue.put_nowait(_Outgoing(number, message, None))
+        for outgoing in waiting:
+            if outgoing.acknowledged is not None:
+                self._queue.put_nowait(outgoing)
+        self.repeated += len(again)
 
     async def _subscribe(self, client: aiomqtt.Client, topic_filter: str) -> None:
         properties = PahoProperties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
@@ -169,10 +237,24 @@ class MosquittoBus:
             except asyncio.CancelledError:
                 self._queue.put_nowait(outgoing)
                 raise
+            self._acked(outgoing)
+
+    def _acked(self, outgoing: _Outgoing) -> None:
+        if outgoing.acknowledged is None:
+            if self._journal is not None:
+                self._journal.settled()
+            return
+        try:
+            if self._journal is not None:
+                self._journal.add(outgoing.message)
+        except BusError as error:
             if not outgoing.acknowledged.done():
-                outgoing.acknowledged.set_result(None)
-            # Subscribers of our own get it now: reading it back from the broker would cost twice what publishing does.
-            asyncio.get_running_loop().call_soon(self._subscriptions.dispatch, message)
+                outgoing.acknowledged.set_exception(error)
+            return
+        if not outgoing.acknowledged.done():
+            outgoing.acknowledged.set_result(None)
+        # Subscribers of our own get it now: reading it back from the broker would cost twice what publishing does.
+        asyncio.get_running_loop().call_soon(self._subscriptions.dispatch, outgoing.message)
 
     def _received(self, message: aiomqtt.Message) -> None:
         delivery = Delivery(str(message.topic), message.payload, tuple(getattr(message.properties, "UserProperty", ())))
@@ -183,7 +265,7 @@ class MosquittoBus:
     def _give_up(self, reason: str) -> None:
         while not self._queue.empty():
             outgoing = self._queue.get_nowait()
-            if not outgoing.acknowledged.done():
+            if outgoing.acknowledged is not None and not outgoing.acknowledged.done():
                 outgoing.acknowledged.set_exception(BusError(reason))
 
 
@@ -202,6 +284,11 @@ async def _connected(client: aiomqtt.Client) -> AsyncIterator[None]:
             raise
         stack.push_async_exit(client)
         yield
+
+
+def _seen(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled():
+        done.exception()
 
 
 def _inbox(received: OnMessage) -> type[asyncio.Queue[aiomqtt.Message]]:

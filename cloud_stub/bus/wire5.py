@@ -32,7 +32,7 @@ RECEIVE_MAXIMUM = 65_535
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
-_SUBSCRIPTION_ID, _SERVER_KEEP_ALIVE, _REASON, _RECEIVE_MAXIMUM = 0x0B, 0x13, 0x1F, 0x21
+_SUBSCRIPTION_ID, _SESSION_EXPIRY, _SERVER_KEEP_ALIVE, _REASON, _RECEIVE_MAXIMUM = 0x0B, 0x11, 0x13, 0x1F, 0x21
 _USER_PROPERTY, _MAXIMUM_PACKET = 0x26, 0x27
 
 _CLEAN_START, _NO_LOCAL = 0x02, 0x04
@@ -40,12 +40,14 @@ _CLEAN_START, _NO_LOCAL = 0x02, 0x04
 
 @dataclass(frozen=True, slots=True)
 class Connect5:
-    """Section 3.1, always with clean start. An empty `client_id` asks the server for one."""
+    """Section 3.1. An empty `client_id` asks the server for one."""
 
     client_id: str = ""
     keep_alive_s: int = 60
     max_packet_bytes: int | None = None
     """The server drops what is longer instead of sending it; None: there is no limit."""
+    session_s: int | None = None
+    """How long the server keeps the session when the connection is gone; None: clean start, and nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class ConnAck5:
     max_packet_bytes: int | None = None
     keep_alive_s: int | None = None
     reason: str = ""
+    session_present: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Disconnect5:
 
     code: int = 0
     reason: str = ""
+    session_s: int | None = None
+    """From a client: how long the session is kept from now on, if another time than CONNECT said."""
 
 
 FromClient: TypeAlias = Connect5 | Publish5 | PubAck5 | Subscribe5 | PingReq | Disconnect5
@@ -126,13 +131,20 @@ def encode(packet: FromClient) -> bytes:
 def _encode_connect(packet: Connect5) -> bytes:
     if not 0 <= packet.keep_alive_s <= 0xFFFF:
         raise MqttError(f"keep-alive of {packet.keep_alive_s} s")
-    head = pack_text(PROTOCOL_NAME) + bytes((PROTOCOL_LEVEL, _CLEAN_START)) + packet.keep_alive_s.to_bytes(2)
-    properties = b""
+    flags = _CLEAN_START if packet.session_s is None else 0
+    head = pack_text(PROTOCOL_NAME) + bytes((PROTOCOL_LEVEL, flags)) + packet.keep_alive_s.to_bytes(2)
+    properties = b"" if packet.session_s is None else _session_expiry(packet.session_s)
     if packet.max_packet_bytes is not None:
         if not 0 < packet.max_packet_bytes < 1 << 32:
             raise MqttError(f"maximum packet size of {packet.max_packet_bytes} bytes")
-        properties = bytes((_MAXIMUM_PACKET,)) + packet.max_packet_bytes.to_bytes(4)
+        properties += bytes((_MAXIMUM_PACKET,)) + packet.max_packet_bytes.to_bytes(4)
     return frame(0x10, head, pack_length(len(properties)), properties, pack_text(packet.client_id))
+
+
+def _session_expiry(seconds: int) -> bytes:
+    if not 0 <= seconds < 1 << 32:
+        raise MqttError(f"session expiry of {seconds} s")
+    return bytes((_SESSION_EXPIRY,)) + seconds.to_bytes(4)
 
 
 def _encode_publish(packet: Publish5) -> bytes:
@@ -174,8 +186,10 @@ def _encode_subscribe(packet: Subscribe5) -> bytes:
 
 
 def _encode_disconnect(packet: Disconnect5) -> bytes:
+    properties = b"" if packet.session_s is None else _session_expiry(packet.session_s)
     if packet.reason:
-        properties = bytes((_REASON,)) + pack_text(packet.reason)
+        properties += bytes((_REASON,)) + pack_text(packet.reason)
+    if properties:
         return frame(0xE0, _code(packet.code), pack_length(len(properties)), properties)
     return frame(0xE0, _code(packet.code) if packet.code else b"")
 
@@ -223,7 +237,7 @@ def _integer_reader(size: int) -> Callable[[bytes, int], tuple[int, int]]:
 _READERS: Mapping[int, Callable[[bytes, int], tuple[Any, int]]] = {
     **dict.fromkeys((0x01, 0x24, 0x25, 0x28, 0x29, 0x2A), _integer_reader(1)),
     **dict.fromkeys((_SERVER_KEEP_ALIVE, _RECEIVE_MAXIMUM, 0x22), _integer_reader(2)),
-    **dict.fromkeys((0x02, 0x11, _MAXIMUM_PACKET), _integer_reader(4)),
+    **dict.fromkeys((0x02, _SESSION_EXPIRY, _MAXIMUM_PACKET), _integer_reader(4)),
     **dict.fromkeys((0x03, 0x08, 0x12, 0x15, 0x1A, 0x1C, _REASON), read_text),
     **dict.fromkeys((0x09, 0x16), read_binary),
     _SUBSCRIPTION_ID: _read_number,
@@ -260,7 +274,7 @@ def _one(properties: Properties5, kind: int, default: Any) -> Any:
 
 
 def _decode_connack(_first: int, body: bytes) -> ConnAck5:
-    if len(body) < 3 or body[0]:  # a session from before would break clean start
+    if len(body) < 3 or body[0] > 1 or (body[0] and body[1]):
         raise MqttError("malformed CONNACK")
     properties, end = _read_properties(body, 2)
     if end != len(body):
@@ -270,7 +284,8 @@ def _decode_connack(_first: int, body: bytes) -> ConnAck5:
     if receive_maximum == 0 or max_packet_bytes == 0:
         raise MqttError("CONNACK allows nothing")
     keep_alive_s = _one(properties, _SERVER_KEEP_ALIVE, None)
-    return ConnAck5(body[1], receive_maximum, max_packet_bytes, keep_alive_s, _one(properties, _REASON, ""))
+    reason = _one(properties, _REASON, "")
+    return ConnAck5(body[1], receive_maximum, max_packet_bytes, keep_alive_s, reason, bool(body[0]))
 
 
 def _decode_publish(first: int, body: bytes) -> Publish5:

@@ -1,9 +1,12 @@
-"""The client's end of one MQTT 5 connection, without I/O: what to send, and what came. Clean start, QoS 1."""
+"""The client's end of one MQTT 5 connection, without I/O: what to send, and what came. QoS 1.
+
+With a `session` the server keeps our subscriptions, and what they match, for `SESSION_S` after the connection is lost.
+"""
 
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
-from cloud_stub.wire5 import (
+from cloud_stub.bus.wire5 import (
     ConnAck5,
     Connect5,
     Decoder5,
@@ -22,6 +25,7 @@ WINDOW = 512
 """Publishes in flight at most; fewer when the server's Receive Maximum says so."""
 PACKET_BYTES_MAX = 1_048_576
 KEEP_ALIVE_S = 60
+SESSION_S = 3600
 
 Tag = TypeVar("Tag")
 
@@ -72,7 +76,7 @@ class Client5(Generic[Tag]):
     Every publish carries a tag of the caller's, which comes back with its acknowledgement.
     """
 
-    def __init__(self, *, window: int = WINDOW, keep_alive_s: int = KEEP_ALIVE_S) -> None:
+    def __init__(self, *, window: int = WINDOW, keep_alive_s: int = KEEP_ALIVE_S, session: str = "") -> None:
         self._decoder = Decoder5(PACKET_BYTES_MAX)
         self._window = window
         self._max_packet_bytes: int | None = None
@@ -82,7 +86,9 @@ class Client5(Generic[Tag]):
         self._unacked: dict[int, Tag] = {}
         self._subscribing: dict[int, int] = {}
         self._heard = True
-        self._out: list[bytes] = [encode(Connect5("", keep_alive_s, PACKET_BYTES_MAX))]
+        self._session = session
+        kept_s = SESSION_S if session else None
+        self._out: list[bytes] = [encode(Connect5(session, keep_alive_s, PACKET_BYTES_MAX, kept_s))]
 
     @property
     def room(self) -> int:
@@ -118,9 +124,9 @@ class Client5(Generic[Tag]):
         self._out.append(encode(Subscribe5(packet_id, topic_filter, subscription)))
         self._subscribing[packet_id] = subscription
 
-    def disconnect(self) -> None:
-        """Say goodbye."""
-        self._out.append(encode(Disconnect5()))
+    def disconnect(self, *, forever: bool = True) -> None:
+        """Say goodbye. `forever`: the session is not needed any more."""
+        self._out.append(encode(Disconnect5(session_s=0 if forever and self._session else None)))
 
     def tick(self) -> bool:
         """To be called every third of the keep-alive: sends PINGREQ. False: nothing was heard since the last one."""
@@ -170,6 +176,8 @@ class Client5(Generic[Tag]):
     def _take_connack(self, packet: ConnAck5) -> Connected:
         if self._connected:
             raise MqttError("second CONNACK")
+        if packet.session_present and not self._session:
+            raise MqttError("the broker has a session of somebody else's for us")
         if packet.code:
             raise MqttError(f"the broker refuses with {packet.code:#04x} {packet.reason}".rstrip())
         self._connected = True

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from cloud_stub.bus import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
-from cloud_stub.client5 import Acked, Client5, Connected, Ended, Event, Granted, Received
-from cloud_stub.keeper import PATIENCE_S, START_S, Keeper
-from cloud_stub.properties import Properties, clean
-from cloud_stub.wire5 import REFUSED, Publish5
+from cloud_stub.bus.api import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
+from cloud_stub.bus.client5 import Acked, Client5, Connected, Ended, Event, Granted, Received
+from cloud_stub.bus.journal import Journal
+from cloud_stub.bus.keeper import PATIENCE_S, START_S, Keeper
+from cloud_stub.bus.properties import Properties, clean
+from cloud_stub.bus.wire5 import REFUSED, Publish5
 from emulator.faults import Undo
 from emulator.wire.address import Address
 from emulator.wire.mqtt import MqttError
@@ -26,7 +27,8 @@ Answer = TypeVar("Answer")
 @dataclass(frozen=True, slots=True)
 class _Outgoing:
     message: Delivery
-    acknowledged: "asyncio.Future[None]"
+    acknowledged: "asyncio.Future[None] | None"
+    """None: it was acknowledged once already, and comes out of the journal."""
     dup: bool = False
 
 
@@ -41,9 +43,13 @@ class _Line(asyncio.Protocol):
     """
 
     def __init__(
-        self, fill: Callable[[], None], acked: Callable[[_Outgoing, int], None], received: Callable[[Publish5], None]
+        self,
+        fill: Callable[[], None],
+        acked: Callable[[_Outgoing, int], None],
+        received: Callable[[Publish5], None],
+        session: str,
     ) -> None:
-        self.client = _Client()
+        self.client = _Client(session=session)
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.paused = False
         self._fill, self._acked, self._received = fill, acked, received
@@ -88,9 +94,9 @@ class _Line(asyncio.Protocol):
         if not self.lost.done():
             self.lost.set_result(reason)
 
-    def leave(self) -> None:
+    def leave(self, *, forever: bool) -> None:
         """Say goodbye and close."""
-        self.client.disconnect()
+        self.client.disconnect(forever=forever)
         self._flush()
         self.end("closed")
 
@@ -160,9 +166,20 @@ class LeanMosquittoBus:
     What is in flight when the broker goes away is sent again, in order and before what is younger, on the next
     connection; so a message may arrive twice. What is published here reaches the subscribers here when the broker has
     taken it and, by MQTT 5's No Local, not a second time; a message that the broker refuses reaches nobody.
+
+    With a `journal`, what a broker has acknowledged and lost is sent again, before everything else. With a `session`
+    (a client id of its own), the broker keeps for us what comes while we are away.
     """
 
-    def __init__(self, broker: Address, *, queue_max: int = QUEUE_MAX, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        broker: Address,
+        *,
+        queue_max: int = QUEUE_MAX,
+        patience_s: float = PATIENCE_S,
+        journal: Journal | None = None,
+        session: str = "",
+    ) -> None:
         self._broker = broker
         self._queue_max = queue_max
         self._subscriptions = Subscriptions()
@@ -171,7 +188,12 @@ class LeanMosquittoBus:
         self._none_open = asyncio.Event()
         self._line: _Line | None = None
         self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
+        self._journal = journal
+        self._session = session
+        self._lost_at: float | None = None
         self.connects = 0
+        self.repeated = 0
+        """Messages that were sent again out of the journal."""
 
     @property
     def congested(self) -> bool:
@@ -190,6 +212,8 @@ class LeanMosquittoBus:
                     await self._none_open.wait()
         await self._keeper.stop()
         self._give_up("bus is stopped")
+        if self._journal is not None:
+            self._journal.close()
 
     def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -218,7 +242,7 @@ class LeanMosquittoBus:
         return undo
 
     async def _connect(self, connected: Callable[[], None]) -> None:
-        line = _Line(self._fill, self._acked, self._received)
+        line = _Line(self._fill, self._acked, self._received, self._session)
         try:
             async with asyncio.timeout(START_S):
                 await asyncio.get_running_loop().create_connection(lambda: line, self._broker.host, self._broker.port)
@@ -227,6 +251,7 @@ class LeanMosquittoBus:
                     await self._subscribe(line, topic_filter)
             self._line = line
             self.connects += 1
+            self._repeat()
             connected()
             line.write_soon()
             await asyncio.wait([line.lost])
@@ -234,10 +259,22 @@ class LeanMosquittoBus:
         except (OSError, TimeoutError) as error:
             raise BusError(str(error) or "no answer") from None
         finally:
-            self._line = None
-            line.leave()
+            if self._line is not None:
+                self._line, self._lost_at = None, asyncio.get_running_loop().time()
+            line.leave(forever=not self._keeper.running)
             again = [replace(outgoing, dup=True) for outgoing in line.client.unacked]
             self._queue.extendleft(reversed(again))
+
+    def _repeat(self) -> None:
+        """Send again, before everything else, what the broker may have lost."""
+        if self._journal is None:
+            return
+        lost_at = asyncio.get_running_loop().time() if self._lost_at is None else self._lost_at
+        again = [_Outgoing(message, None, dup=True) for message in self._journal.recent(lost_at)]
+        waiting = [outgoing for outgoing in self._queue if outgoing.acknowledged is not None]
+        self._open += len(again) + len(waiting) - len(self._queue)
+        self._queue = deque([*again, *waiting])
+        self.repeated += len(again)
 
     async def _subscribe(self, line: _Line, topic_filter: str) -> None:
         code = await line.subscribe(topic_filter, self._subscriptions.number_of(topic_filter))
@@ -263,6 +300,15 @@ class LeanMosquittoBus:
         if code >= REFUSED:
             self._close(outgoing, f"bus: the broker refuses a message with {code:#04x}")
             return
+        if outgoing.acknowledged is None:
+            self._close(outgoing, None)
+            return
+        try:
+            if self._journal is not None:
+                self._journal.add(outgoing.message)
+        except BusError as error:
+            self._close(outgoing, str(error))
+            return
         self._close(outgoing, None)
         # A turn of the loop later and each by itself, so that a fault of one subscriber is nobody else's.
         asyncio.get_running_loop().call_soon(self._subscriptions.dispatch, outgoing.message)
@@ -275,9 +321,12 @@ class LeanMosquittoBus:
         self._open -= 1
         if not self._open:
             self._none_open.set()
-        if outgoing.acknowledged.done():
+        if outgoing.acknowledged is None:
+            if self._journal is not None:
+                self._journal.settled()
+        elif outgoing.acknowledged.done():
             return
-        if reason is None:
+        elif reason is None:
             outgoing.acknowledged.set_result(None)
         else:
             outgoing.acknowledged.set_exception(BusError(reason))

@@ -1,12 +1,13 @@
-"""A Mosquitto of our own: finds the binary, writes its configuration, starts it and watches it."""
+"""A Mosquitto of our own: finds the binary, writes its configuration, starts it, watches it and starts it again."""
 
 import asyncio
 import getpass
 import shutil
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
-from cloud_stub.bus import BusError
+from cloud_stub.bus.api import BusError
 from emulator.errors import UsageError
 from emulator.wire.address import Address
 
@@ -16,11 +17,19 @@ STOP_S = 3.0
 TERM_AGAIN_S = 0.2
 LOG_LINES_MAX = 50
 PORT_TRIES = 5
+SAVE_S = 1
+"""Mosquitto looks once a second whether more than this has passed since it last wrote its sessions and queues down."""
+AGAIN_FIRST_S, AGAIN_MAX_S = 0.1, 2.0
+"""Waits before a broker that died is started again: the first, doubled up to the longest."""
+DEATHS_MAX, DEATHS_WITHIN_S = 5, 60.0
+"""A broker that dies more often than that is given up."""
 
 CONFIGURATION = """\
 listener {port} {host}
 allow_anonymous true
-persistence false
+persistence true
+persistence_location {directory}/
+autosave_interval {save_s}
 set_tcp_nodelay true
 connection_messages false
 max_inflight_messages 1000
@@ -44,11 +53,16 @@ def mosquitto_binary(program: str = "mosquitto") -> str:
 
 
 class MosquittoProcess:
-    """A Mosquitto of our own on a free loopback port. It ends with us."""
+    """A Mosquitto of our own on a free loopback port, on `port` if that is free. It ends with us.
 
-    def __init__(self, directory: Path, *, binary: str = "mosquitto") -> None:
+    What it remembers (sessions and their queues) it writes to `directory` every other second, and knows again after a
+    restart. It does not write a message down before it acknowledges it: `cloud_stub.bus.journal` makes up for that.
+    """
+
+    def __init__(self, directory: Path, *, binary: str = "mosquitto", port: int = 0) -> None:
         self._directory = directory
         self._binary = binary
+        self._port = port
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES_MAX)
@@ -67,8 +81,8 @@ class MosquittoProcess:
         """Start the broker and wait until it accepts. UsageError: no binary; BusError: it does not come up."""
         binary = mosquitto_binary(self._binary)
         known = self.address
-        for _ in range(1 if known else PORT_TRIES):
-            address = known or Address(LOOPBACK, await _free_port())
+        for attempt in range(1 if known else PORT_TRIES):
+            address = known or Address(LOOPBACK, (not attempt and self._port) or await _free_port())
             if await self._launch(binary, address):
                 self.address = address
                 return address
@@ -96,7 +110,13 @@ class MosquittoProcess:
         self._stopping = False
         file = self._directory / "mosquitto.conf"
         # Naming our own user keeps Mosquitto from changing it, which would cancel the parent-death signal.
-        text = CONFIGURATION.format(port=address.port, host=address.host, user=getpass.getuser())
+        text = CONFIGURATION.format(
+            port=address.port,
+            host=address.host,
+            user=getpass.getuser(),
+            directory=self._directory,
+            save_s=SAVE_S,
+        )
         await asyncio.to_thread(file.write_text, text, encoding="utf-8")
         # Linux only: elsewhere the broker outlives a killed parent. KILL: it forgets a TERM in its first milliseconds.
         guard = shutil.which("setpriv")
@@ -146,6 +166,61 @@ class MosquittoProcess:
         return next(
             (line for line in reversed(self._log) if "rror" in line), self._log[-1] if self._log else "no output"
         )
+
+
+class KeptMosquitto:
+    """A `MosquittoProcess` that is started again, on the same port, when it dies."""
+
+    def __init__(self, process: MosquittoProcess) -> None:
+        self._process = process
+        self._deaths: deque[float] = deque(maxlen=DEATHS_MAX + 1)
+        self._keeping: asyncio.Task[None] | None = None
+        self.restarts = 0
+        self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done, with the reason, when it is given up."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid
+
+    async def start(self) -> Address:
+        """As `MosquittoProcess.start`."""
+        address = await self._process.start()
+        self._keeping = asyncio.create_task(self._keep(), name="mosquitto keeper")
+        return address
+
+    async def stop(self) -> None:
+        """As `MosquittoProcess.stop`."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        await self._process.stop()
+
+    async def _keep(self) -> None:
+        while True:
+            assert self._process.died is not None  # noqa: S101 - it was started
+            reason = await self._process.died
+            try:
+                await self._start_again()
+            except BusError:
+                self.died.set_result(reason)
+                return
+
+    async def _start_again(self) -> None:
+        """BusError when it has died too often."""
+        while True:
+            now = asyncio.get_running_loop().time()
+            self._deaths.append(now)
+            recent = sum(now - death < DEATHS_WITHIN_S for death in self._deaths)
+            if recent > DEATHS_MAX:
+                raise BusError(f"mosquitto has died {recent} times within {DEATHS_WITHIN_S:.0f} s")
+            await asyncio.sleep(min(AGAIN_FIRST_S * 2 ** (recent - 1), AGAIN_MAX_S))
+            with suppress(BusError):  # maybe its port is not free yet
+                await self._process.start()
+                self.restarts += 1
+                return
 
 
 async def _free_port() -> int:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.properties import clean
+from cloud_stub.bus.properties import clean
 
 
 @given(st.text())

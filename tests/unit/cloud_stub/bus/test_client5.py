@@ -2,8 +2,8 @@
 
 import pytest
 
-from cloud_stub.client5 import Acked, Client5, Connected, Ended, Granted, Received
-from cloud_stub.wire5 import Connect5, Disconnect5, PubAck5, Publish5, Subscribe5, encode
+from cloud_stub.bus.client5 import Acked, Client5, Connected, Ended, Granted, Received
+from cloud_stub.bus.wire5 import Connect5, Disconnect5, PubAck5, Publish5, Subscribe5, encode
 from emulator.wire.mqtt import MqttError, PingReq
 
 ACCEPTED = bytes.fromhex("2003000000")

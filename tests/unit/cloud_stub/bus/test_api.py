@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.bus import (
+from cloud_stub.bus.api import (
     BusError,
     Delivery,
     Kind,
