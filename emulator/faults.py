@@ -81,6 +81,8 @@ class FaultSet:
         """How many faults there ever were: the number of the next."""
         self.changes = 0
         """Grows with every fault that comes or goes; one whose time is over may be noticed later."""
+        self.struck: Callable[[int], None] = lambda number: None
+        """Called with the number of a fault each time it strikes."""
 
     def inject(self, fault: Fault) -> Injected:
         """Make a fault active. UsageError: `LIMIT` are active already."""
@@ -150,6 +152,7 @@ class FaultSet:
     def _hit(self, key: int, fault: Fault) -> bool:
         if fault.probability < 1.0 and self._rng.random() >= fault.probability:
             return False
+        self.struck(key)
         self._strikes[key] = self._strikes.get(key, 0) + 1
         if fault.count is not None and self._strikes[key] >= fault.count:
             self.heal(key)

@@ -121,6 +121,11 @@ class UnsubscribeAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class PingAsked:
+    """Server: the client shows that it is there; answer with `pong`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     """Server: the client said DISCONNECT, so its will is void. Always the last event."""
 
@@ -128,7 +133,9 @@ class Disconnected:
 Event: TypeAlias = Connected | Refused | Received | Acked | Granted | Unsubscribed | Ended
 """What `MqttClient` tells."""
 
-ServerEvent: TypeAlias = ConnectAsked | PublishAsked | SubscribeAsked | UnsubscribeAsked | Acked | Disconnected | Ended
+ServerEvent: TypeAlias = (
+    ConnectAsked | PublishAsked | SubscribeAsked | UnsubscribeAsked | PingAsked | Acked | Disconnected | Ended
+)
 """What `MqttServer` tells."""
 
 

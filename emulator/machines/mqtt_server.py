@@ -16,6 +16,7 @@ from emulator.machines.mqtt_events import (
     EndReason,
     InflightFull,
     NotConnected,
+    PingAsked,
     PublishAsked,
     ServerEvent,
     SubscribeAsked,
@@ -40,6 +41,7 @@ from emulator.wire.mqtt import (
     encode,
 )
 
+_PING_ASKED = PingAsked()
 KEEP_ALIVE_GRACE = 1.5  # section 3.1.2.10
 
 
@@ -56,9 +58,12 @@ class MqttServer:
     CONNECT must come within `connect_timeout_s`. After it the client may be silent for 1.5 times its keep-alive, at
     most `keep_alive_cap_s`, which also applies when it wants no keep-alive (iothub-mqtt.md 1.6). At most
     `inflight_max` QoS 1 messages to the client are unacknowledged. Answers that come after the end are ignored.
+    Of many packets in one piece `burst_max` are read, the others with the next `wake`, which is due at once: so that
+    the owner can serve others in between.
     """
 
     __slots__ = (
+        "_burst_max",
         "_decoder",
         "_inflight_max",
         "_keep_alive_cap_s",
@@ -79,9 +84,11 @@ class MqttServer:
         keep_alive_cap_s: float,
         now: float,
         inflight_max: int = INFLIGHT_MAX,
+        burst_max: int | None = None,
     ) -> None:
         self._keep_alive_cap_s = keep_alive_cap_s
         self._inflight_max = inflight_max
+        self._burst_max = burst_max
         self._decoder = Decoder(max_packet_bytes)
         self._output: list[bytes] = []
         self._state = _State.NEW
@@ -89,7 +96,7 @@ class MqttServer:
         self._publishing: dict[int, None] = {}
         self._silence_s = 0.0
         self._silent_until = now + connect_timeout_s
-        self._resume_at: float | None = None  # set while bytes that came before `accept` wait to be read
+        self._resume_at: float | None = None  # set while bytes wait to be read that came already
 
     @property
     def ended(self) -> bool:
@@ -123,6 +130,10 @@ class MqttServer:
         """Answer `UnsubscribeAsked` with UNSUBACK."""
         self._answer(UnsubAck(packet_id))
 
+    def pong(self) -> None:
+        """Answer `PingAsked` with PINGRESP."""
+        self._answer(PingResp())
+
     def publish(self, topic: str, payload: bytes, *, qos: int, now: float, dup: bool = False) -> int:
         """Send a message of QoS 0 (returns 0) or QoS 1 (returns the id that `Acked` will name).
 
@@ -137,6 +148,17 @@ class MqttServer:
         if packet_id:
             self._publishing[packet_id] = None
         return packet_id
+
+    def publish_again(self, packet_id: int, topic: str, payload: bytes) -> None:
+        """Send a QoS 1 message once more, with DUP set, under the id that `publish` gave it.
+
+        Raises NotConnected, or MqttError for an id that waits for no PUBACK.
+        """
+        if self._state is not _State.OPEN:
+            raise NotConnected(f"the connection is {self._state}")
+        if packet_id not in self._publishing:
+            raise MqttError(f"packet id {packet_id} is not in flight")
+        self._output.append(encode(Publish(topic, payload, 1, dup=True, packet_id=packet_id)))
 
     def receive(self, data: bytes, now: float) -> list[ServerEvent]:
         """Take bytes from the client. Never raises: what breaks the protocol gives `Ended`."""
@@ -172,11 +194,15 @@ class MqttServer:
     def _read(self, now: float) -> list[ServerEvent]:
         events: list[ServerEvent] = []
         self._resume_at = None
+        left = self._burst_max
         try:
-            while self._may_read() and (packet := self._decoder.take()) is not None:
+            while self._may_read() and left != 0 and (packet := self._decoder.take()) is not None:
                 events += self._handle(packet, now)
+                left = None if left is None else left - 1
         except MqttError as error:
             events += self._end(EndReason.MALFORMED, str(error))
+        if left == 0 and self._may_read() and self._decoder.pending_bytes:
+            self._resume_at = now
         if self._state is _State.ASKED and self._decoder.pending_bytes > self._decoder.max_packet_bytes:
             events += self._end(EndReason.PROTOCOL, "too much ahead of CONNACK")
         return events
@@ -195,8 +221,7 @@ class MqttServer:
             case PubAck(packet_id):
                 return self._acked(packet_id)
             case PingReq():
-                self._output.append(encode(PingResp()))
-                return []
+                return [_PING_ASKED]
             case Subscribe(packet_id, filters):
                 return [SubscribeAsked(packet_id, filters)]
             case Unsubscribe(packet_id, topics):
@@ -229,7 +254,7 @@ class MqttServer:
         del self._publishing[packet_id]
         return [Acked(packet_id)]
 
-    def _answer(self, packet: PubAck | SubAck | UnsubAck) -> None:
+    def _answer(self, packet: PubAck | SubAck | UnsubAck | PingResp) -> None:
         if self._state is _State.OPEN:
             self._output.append(encode(packet))
 

@@ -10,7 +10,7 @@ from emulator.local import FACTORY, Local, Mode
 from emulator.net.api import WIRED, Address, Carrier, Closer, Datagrams, Interface, Stream
 from emulator.net.inbox import Inbox
 from emulator.net.plan import DHCP_PORT, SHARED, LoopbackPlan, Real, claim_plan
-from emulator.net.sockets import AcceptedStream, Named, SocketStream, net_error
+from emulator.net.sockets import AcceptedStream, Named, SocketStream, listening_socket, net_error
 from emulator.wire.address import BROADCAST, UNSPECIFIED
 
 __all__ = ["LoopbackHost", "LoopbackPlan", "claim_plan"]
@@ -23,12 +23,26 @@ DATAGRAMS_PER_WAKE = 16  # then others get their turn
 class LoopbackHost:
     """One machine. With `address` it has that from the start.
 
+    With `share_ports`, other processes of the same user may listen on the same ports, and the kernel spreads the
+    connections over them (SO_REUSEPORT; where it does not spread, as on macOS, the last one to listen gets them all).
+
     Before it has an address, a host speaks to the DHCP server of the site, or over LTE-M of the operator, from
     127.0.0.1, and its socket is its link address on the wire. With an address, all its sockets are bound to it, so that
     servers see who is who.
     """
 
-    __slots__ = ("_hearing", "_plan", "_streams", "fixed", "interface", "link_address", "mode", "name", "up")
+    __slots__ = (
+        "_hearing",
+        "_plan",
+        "_share_ports",
+        "_streams",
+        "fixed",
+        "interface",
+        "link_address",
+        "mode",
+        "name",
+        "up",
+    )
 
     def __init__(
         self,
@@ -36,6 +50,8 @@ class LoopbackHost:
         name: str,
         link_address: str = "",
         address: str | None = None,
+        *,
+        share_ports: bool = False,
     ) -> None:
         self.name = name
         self.fixed = address is not None
@@ -45,6 +61,7 @@ class LoopbackHost:
         self.link_address = link_address
         self.interface = None if address is None else Interface(address, 16)
         self._plan = plan
+        self._share_ports = share_ports
         self._streams: set[SocketStream] = set()
         self._hearing: set[_LoopbackDatagrams] = set()
 
@@ -114,14 +131,22 @@ class LoopbackHost:
         host, real_port = self._plan.binding(local)
         listener = _Listener(self, local, self._streams, self._plan.logical, serve)
         try:
-            server = await asyncio.get_running_loop().create_server(
-                listener.accept, host, real_port, backlog=BACKLOG, reuse_address=True
-            )
+            opened = listening_socket((host, real_port), shared=self._share_ports)
+            server = await asyncio.get_running_loop().create_server(listener.accept, sock=opened, backlog=BACKLOG)
         except OSError as error:
             raise net_error(error, f"{self.name}: TCP port {port}") from None
         listener.local = self._plan.bound(local, server.sockets[0].getsockname()[1])
         listener.server = server
         return listener
+
+    def reserve(self, port: int) -> Closer:
+        """Keep a TCP port for processes that share it, without listening. NetError REFUSED if it is taken."""
+        local = Address(self._own_address(), port)
+        try:
+            held = listening_socket(self._plan.binding(local), shared=True)
+        except OSError as error:
+            raise net_error(error, f"{self.name}: TCP port {port}") from None
+        return _Reserved(self._plan.bound(local, held.getsockname()[1]), held)
 
     def forget(self, heard: "_LoopbackDatagrams") -> None:
         """A socket was closed."""
@@ -144,6 +169,15 @@ class LoopbackHost:
         if self.interface is None:
             raise NetError(NetReason.NO_ADDRESS, self.name)
         return self.interface.address
+
+
+class _Reserved:
+    def __init__(self, local: Address, held: socket.socket) -> None:
+        self.local = local
+        self._held = held
+
+    def close(self) -> None:
+        self._held.close()
 
 
 class _Listener:

@@ -13,6 +13,13 @@ from emulator.net.api import Address, Receiver
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 _RESETS = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
+UNREAD_BYTES, UNSENT_BYTES = 8_192, 8_192
+"""What a client may have the kernel keep for a server that does not read (which Linux doubles), and a server for a
+client that does not read: with thousands of clients it adds up."""
+UNSENT_KERNEL_BYTES = 16_384
+"""What the kernel takes beyond what is on its way to the client: without a limit, megabytes for each that does not
+read. Limiting the whole buffer instead would make downloads slow."""
+
 Named = Callable[[str, int], Address]
 """Real address and port to the address as the world knows it."""
 
@@ -27,6 +34,28 @@ def net_error(error: OSError, what: object) -> NetError:
     if isinstance(error, TimeoutError):
         return NetError(NetReason.TIMED_OUT, detail)
     return NetError(NetReason.UNREACHABLE, detail)
+
+
+def listening_socket(place: tuple[str, int], *, shared: bool = False) -> socket.socket:
+    """A TCP socket bound to an address and port, for `create_server`. OSError.
+
+    What it accepts keeps `UNREAD_BYTES`, and `UNSENT_KERNEL_BYTES` where the kernel knows such a limit.
+
+    `shared`: other processes of the same user may bind the same (SO_REUSEPORT).
+    """
+    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_KERNEL_BYTES)
+        if shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind(place)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 class SocketStream(asyncio.Protocol):
@@ -181,6 +210,7 @@ class AcceptedStream(SocketStream):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=UNSENT_BYTES)
         host, port = transport.get_extra_info("peername") or (self.local.host, 0)  # None if it is gone already
         self.peer = self._named(host, port)
         self._serve(self)

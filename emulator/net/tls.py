@@ -15,8 +15,9 @@ from functools import lru_cache
 from emulator.clock import Rtc
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Receiver, Stream
-from emulator.net.tls_context import Session, client_context, server_context
+from emulator.net.tls_context import Session, client_context, server_context, trusting
 from emulator.net.tls_verdict import date_error, tls_error, verified_chain
+from emulator.wire.tls_certificates import ClientCertificates
 
 __all__ = ["TlsInfo", "TlsStream", "client_context", "server_context", "tls_accept", "tls_connect"]
 
@@ -32,6 +33,8 @@ class TlsInfo:
     version: str
     cipher: str
     server_name: str
+    client_certificates: tuple[bytes, ...] = ()
+    """DER, leaf first, of a client that showed some to a server that asked. It has the leaf's key: no more is known."""
 
 
 async def tls_connect(
@@ -87,8 +90,11 @@ class TlsStream:
     """A `Stream` that encrypts over another. Made by `tls_connect` and `tls_accept`."""
 
     __slots__ = (
+        "_asking",
+        "_certificates",
         "_error",
         "_failed",
+        "_held",
         "_in",
         "_info",
         "_out",
@@ -121,10 +127,14 @@ class TlsStream:
         self._ready: Callable[[TlsStream], None] | None = ready
         self._failed: Callable[[NetError], None] | None = failed
         self._rtc = rtc
+        asks = rtc is None and context.verify_mode is ssl.CERT_OPTIONAL
+        self._asking = ClientCertificates() if asks else None
+        self._certificates: tuple[bytes, ...] = ()
         self._receiver: Receiver | None = None
         self._info: TlsInfo | None = None
         self._error: NetError | None = None
         self._read_paused = False
+        self._held = b""
         self._state = _State.HANDSHAKE
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out, timeout_s)
         stream.attach(self)
@@ -194,8 +204,26 @@ class TlsStream:
     # Receiver of the stream below
 
     def data_received(self, data: bytes) -> None:
+        if not self._held and len(data) <= BULK_BYTES:
+            self._take(data)
+            return
+        self._held += data
+        self._feed()
+
+    def _feed(self) -> None:
+        """Take what is held piece by piece, as long as somebody wants it: a MemoryBIO never shrinks."""
+        while self._held and self._state in (_State.HANDSHAKE, _State.OPEN):
+            if self._state is _State.OPEN and (self._read_paused or self._receiver is None):
+                self._stream.pause_reading()
+                return
+            piece, self._held = self._held[:BULK_BYTES], self._held[BULK_BYTES:]
+            self._take(piece)
+
+    def _take(self, data: bytes) -> None:
         self._in.write(data)
         if self._state is _State.HANDSHAKE:
+            if self._asking is not None:
+                self._look_for_certificates(self._asking, data)
             self._handshake()
         else:
             self._decrypt()
@@ -233,6 +261,15 @@ class TlsStream:
         if self._send_flight():
             self._open()
 
+    def _look_for_certificates(self, asking: ClientCertificates, data: bytes) -> None:
+        """OpenSSL refuses clients whose issuer it does not know; so it gets to know every client's certificate."""
+        self._certificates = asking.feed(data)
+        if self._certificates:
+            with contextlib.suppress(ssl.SSLError, ValueError):  # no certificate: the handshake will say so
+                self._ssl.context = trusting(self._certificates[0])
+        if asking.over:
+            self._asking = None
+
     def _send_flight(self) -> bool:
         """Send what OpenSSL has to say, unless it answers certificates whose dates are wrong. True if all is well."""
         if not self._out.pending:
@@ -251,7 +288,9 @@ class TlsStream:
         if isinstance(self._ssl, Session):
             server_name = self._ssl.asked_name
         cipher = self._ssl.cipher()
-        self._info = _shared_info(self._ssl.version() or "", cipher[0] if cipher else "", server_name or "")
+        self._info = _shared_info(
+            self._ssl.version() or "", cipher[0] if cipher else "", server_name or "", self._certificates
+        )
         self._state = _State.OPEN
         self._timer.cancel()
         self._ready = self._failed = None
@@ -309,7 +348,7 @@ class TlsStream:
 
     def _go_on(self) -> None:
         """Somebody wants bytes (again): deliver what waits, from the loop as the contract says."""
-        if self._state is _State.OPEN and not self._in.pending and not self._ssl.pending():
+        if self._state is _State.OPEN and not (self._in.pending or self._ssl.pending() or self._held):
             if not self._read_paused:
                 self._stream.resume_reading()
         else:
@@ -321,6 +360,7 @@ class TlsStream:
         elif not self._read_paused:
             self._stream.resume_reading()
             self._decrypt()
+            self._feed()
 
     def _report_end(self) -> None:
         receiver, self._receiver = self._receiver, None
@@ -329,5 +369,5 @@ class TlsStream:
 
 
 @lru_cache(maxsize=256)
-def _shared_info(version: str, cipher: str, server_name: str) -> TlsInfo:
-    return TlsInfo(version, cipher, server_name)
+def _shared_info(version: str, cipher: str, server_name: str, certificates: tuple[bytes, ...]) -> TlsInfo:
+    return TlsInfo(version, cipher, server_name, certificates)

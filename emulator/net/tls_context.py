@@ -48,18 +48,27 @@ def server_context(
     key_pem: Path,
     *,
     versions: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
+    ask_for_certificate: bool = False,
 ) -> ssl.SSLContext:
     """A server that speaks `versions` (lowest, highest). Versions before 1.2 need OpenSSL's lowest security level.
+
+    With `ask_for_certificate`, for versions up to 1.2, a client may show a certificate or none. `TlsStream` takes any
+    that the client has the key of and that is not restricted to other purposes than TLS clients; its dates and its
+    issuer are for the application to judge.
 
     The context is shared by all who ask for the same, until one of the files is written anew.
     """
     written_ns = tuple(path.stat().st_mtime_ns for path in (chain_pem, key_pem))
-    return _server_context(chain_pem, key_pem, versions, written_ns)
+    return _server_context(chain_pem, key_pem, versions, ask_for_certificate, written_ns)
 
 
 @lru_cache(maxsize=64)
 def _server_context(
-    chain_pem: Path, key_pem: Path, versions: tuple[ssl.TLSVersion, ssl.TLSVersion], written_ns: tuple[int, ...]
+    chain_pem: Path,
+    key_pem: Path,
+    versions: tuple[ssl.TLSVersion, ssl.TLSVersion],
+    ask_for_certificate: bool,
+    written_ns: tuple[int, ...],
 ) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if versions[0] < ssl.TLSVersion.TLSv1_2:
@@ -69,6 +78,20 @@ def _server_context(
         context.minimum_version, context.maximum_version = versions
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.load_cert_chain(chain_pem, key_pem)
+    if ask_for_certificate:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | X509_V_FLAG_NO_CHECK_TIME
     context.sslobject_class = Session
     context.sni_callback = _remember_name
+    return context
+
+
+@lru_cache(maxsize=64)
+def trusting(certificate_der: bytes) -> ssl.SSLContext:
+    """A context whose one trust anchor is this certificate; ssl.SSLError or ValueError if it is none.
+
+    Put in a server's place once its own certificate is on the way, it lets this client through and no other.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_verify_locations(cadata=certificate_der)
     return context

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
+from urllib.parse import quote, unquote
 
 from emulator.wire.property_bag import Bag, HubTopicError, encode_bag, installation_token, parse_bag
-from emulator.wire.sas import Sas, SasError, check_sas, covers, parse_sas, sas_token
+from emulator.wire.sas import Sas, SasError, check_sas, covers, covers_path, host_of, parse_sas, sas_token
 
 __all__ = [
     "C2D",
@@ -36,11 +37,15 @@ __all__ = [
     "charger_events_topic",
     "check_sas",
     "covers",
+    "covers_path",
     "desired_topic",
+    "device_level",
     "devicebound_filter",
+    "devicebound_filters",
     "devicebound_topic",
     "encode_bag",
     "events_topic",
+    "host_of",
     "installation_token",
     "method_response_topic",
     "method_topic",
@@ -67,6 +72,7 @@ METHODS_FILTER = _METHOD_CALL + "#"
 TWIN_RESPONSES_FILTER = _TWIN_RESPONSE + "#"
 DESIRED_FILTER = _DESIRED + "#"
 
+_WILDCARDS = frozenset("+#")
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 
 
@@ -215,12 +221,8 @@ def parse_device_topic(topic: str, device_id: str) -> DeviceMessage:
 
     Raises MethodStatusError, or HubTopicError for anything outside the catalogue, other devices' topics included.
     """
-    events = f"devices/{device_id}/messages/events"
-    if topic == events or topic.startswith(events + "/"):
-        bag = topic[len(events) + 1 :].removesuffix("/")
-        if "/" in bag:
-            raise HubTopicError("property bag of more than one level")
-        return D2C(parse_bag(bag))
+    if topic.startswith("devices/"):
+        return D2C(_events_bag(topic, device_id))
     if topic.startswith(_TWIN_GET):
         return TwinGet(_rid(_query(topic.removeprefix(_TWIN_GET))))
     if topic.startswith(_REPORTED):
@@ -232,6 +234,16 @@ def parse_device_topic(topic: str, device_id: str) -> DeviceMessage:
             raise MethodStatusError(rid)
         return MethodResponse(int(status), rid)
     raise HubTopicError("not a topic of this device")
+
+
+def _events_bag(topic: str, device_id: str) -> Bag:
+    levels = topic.split("/", 4)
+    if levels[2:4] != ["messages", "events"] or not (levels[1] == device_id or unquote(levels[1]) == device_id):
+        raise HubTopicError("not a topic of this device")
+    bag = levels[4].removesuffix("/") if len(levels) > 4 else ""
+    if "/" in bag:
+        raise HubTopicError("property bag of more than one level")
+    return parse_bag(bag)
 
 
 def twin_response_topic(status: int, rid: str, version: int | None = None) -> str:
@@ -252,6 +264,16 @@ def desired_topic(version: int) -> str:
     return f"{_DESIRED}?$version={version}"
 
 
+def device_level(device_id: str) -> str:
+    """A device id as a topic level: as it is, or percent-encoded if it has what no topic may have (assumed)."""
+    return device_id if _WILDCARDS.isdisjoint(device_id) else quote(device_id, safe="")
+
+
+def devicebound_filters(device_id: str) -> tuple[str, str]:
+    """What a device may subscribe to for cloud-to-device messages: with its id as it is, or percent-encoded."""
+    return devicebound_filter(device_id), devicebound_filter(quote(device_id, safe=""))
+
+
 def devicebound_filter(device_id: str) -> str:
     """What a device subscribes to for cloud-to-device messages."""
     return f"devices/{device_id}/messages/devicebound/#"
@@ -260,7 +282,7 @@ def devicebound_filter(device_id: str) -> str:
 def devicebound_topic(device_id: str, message_id: str, properties: Iterable[tuple[str, str | None]] = ()) -> str:
     """A cloud-to-device message; ``$.to`` and ``$.mid`` come first, as the hub writes them (iothub-mqtt.md 1.12)."""
     system = [("$.to", f"/devices/{device_id}/messages/deviceBound"), ("$.mid", message_id)]
-    return f"devices/{device_id}/messages/devicebound/{encode_bag([*system, *properties])}"
+    return f"devices/{device_level(device_id)}/messages/devicebound/{encode_bag([*system, *properties])}"
 
 
 def parse_cloud_topic(topic: str) -> CloudMessage:

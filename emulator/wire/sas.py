@@ -69,13 +69,26 @@ def check_sas(sas: Sas, keys: Sequence[bytes]) -> bool:
 
 
 def covers(resource_raw: str, host: str, device_id: str) -> bool:
-    """Whether a token for this resource lets the device in: whole leading segments of ``{host}/devices/{device_id}``.
+    """Whether a token for this resource lets a device in: whole leading segments of ``{host}/devices/{device_id}``."""
+    return covers_path(resource_raw, (host, "devices", device_id))
 
-    Percent-encoding is undone first; the host is compared without case, the rest with.
+
+def covers_path(resource_raw: str, path: tuple[str, ...]) -> bool:
+    """Whether the resource is whole leading segments of `path`, whose first one is a host.
+
+    It may be percent-encoded or not, which for an id with a percent sign makes a difference: one of both must fit.
+    The host is compared without case and port, the rest as it is.
     """
-    scope = unquote(resource_raw).split("/")
-    device = [host.lower(), "devices", device_id]
-    return [scope[0].lower(), *scope[1:]] == device[: len(scope)]
+    return _leads(resource_raw.split("/"), path) or _leads(unquote(resource_raw).split("/"), path)
+
+
+def _leads(scope: list[str], path: tuple[str, ...]) -> bool:
+    return host_of(scope[0]) == host_of(path[0]) and tuple(scope[1:]) == path[1 : len(scope)]
+
+
+def host_of(text: str) -> str:
+    """A host as it is compared: some clients write the port too (iothub-mqtt.md 1.2), and letter case is free."""
+    return text.partition(":")[0].lower()
 
 
 def _sign(resource_raw: str, key: bytes, expiry: int) -> bytes:
