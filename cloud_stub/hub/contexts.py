@@ -5,9 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from certs.layout import CertsDir, Root
-from cloud_stub.endpoint import ContextFor
-from cloud_stub.endpoint_faults import BadCertificateKind, TlsVersionName
 from cloud_stub.https import ContextOf
+from cloud_stub.hub.endpoint import ContextFor
+from cloud_stub.hub.faults import BadCertificateKind, TlsVersionName
 from emulator.net.tls import server_context
 
 _VERSIONS = {
@@ -18,13 +18,17 @@ _VERSIONS = {
 
 
 def contexts_of(certs: CertsDir, host: str) -> ContextFor:
-    """The contexts of the hub's endpoint `host`; each is made once, when it is first needed."""
+    """The contexts of the hub's endpoint `host`, which ask for a client certificate and go without.
+
+    Each is made once, when it is first needed.
+    """
 
     @cache
     def context(bad: BadCertificateKind | None, version: TlsVersionName) -> ssl.SSLContext:
         chain, key = _chain_and_key(certs, host, bad)
         only = _VERSIONS[version]
-        return server_context(chain, key, versions=(only, only))
+        # in TLS 1.3, which is a fault here, client certificates travel encrypted
+        return server_context(chain, key, versions=(only, only), ask_for_certificate=version != "1.3")
 
     return context
 

@@ -1,11 +1,19 @@
-"""How the device endpoint breaks. The first three strike before a device has said who it is."""
+"""How the device endpoint breaks up to the login. The first three strike before a device has said who it is.
+
+`FAULTS` is the whole table of the hub, with what strikes after the login from the modules beside this one.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from emulator.faults import Fault
+from cloud_stub.hub.faults_answers import ANSWER_FAULTS
+from cloud_stub.hub.faults_connection import CONNECTION_FAULTS
+from cloud_stub.hub.faults_down import DOWN_FAULTS
+from emulator.faults import Condition, Fault
+
+DAY_S = 86_400.0
 
 BadCertificateKind = Literal["expired", "not_yet_valid", "wrong_host", "unknown_root", "intercepted", "new_root"]
 """What is wrong with a certificate; `new_root`: nothing, but it is under the root that the host has moved to."""
@@ -58,11 +66,21 @@ class WrongKey(Fault):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropPuback(Fault):
-    """A message is accepted but its PUBACK is lost."""
+class ClockSkew(Condition):
+    """The hub's clock is off by `offset_s` when it looks at tokens and certificates."""
 
-    kind: ClassVar[str] = "hub.drop_puback"
+    kind: ClassVar[str] = "hub.clock_skew"
+    offset_s: Annotated[float, Field(ge=-3_660 * DAY_S, le=3_660 * DAY_S, allow_inf_nan=False)]
 
 
 BEFORE_LOGIN = (BadCertificate, TlsVersion, Silent)
-FAULTS = (*BEFORE_LOGIN, Connack, StallConnect, WrongKey, DropPuback)
+FAULTS = (
+    *BEFORE_LOGIN,
+    Connack,
+    StallConnect,
+    WrongKey,
+    ClockSkew,
+    *CONNECTION_FAULTS,
+    *ANSWER_FAULTS,
+    *DOWN_FAULTS,
+)

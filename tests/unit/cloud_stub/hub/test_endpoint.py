@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.bus import Kind, topic_of
-from cloud_stub.endpoint import PACKET_BYTES_MAX
-from cloud_stub.session import READ_AHEAD_MAX
+from cloud_stub.bus.api import Kind, topic_of
+from cloud_stub.hub.endpoint import PACKET_BYTES_MAX
+from cloud_stub.hub.outstanding import READ_AHEAD_MAX
 from emulator.errors import NetError, NetReason
 from emulator.wire.address import Address
 from emulator.wire.mqtt import (
@@ -123,7 +123,7 @@ def test_reported_properties_are_kept_and_a_bad_patch_is_answered_with_400(hub) 
         assert (await device.next(Publish)).topic == "$iothub/twin/res/204/?$rid=1&$version=2"
         device.send(Publish("$iothub/twin/PATCH/properties/reported/?$rid=2", b"nonsense"))
         assert (await device.next(Publish)).topic == "$iothub/twin/res/400/?$rid=2"
-        assert hub.store.device(SERIAL).twin.reported == {"fw": "5.3"}
+        assert hub.memory.twins.get(SERIAL).reported.data == {"fw": "5.3"}
 
     hub.run(story)
 
@@ -146,7 +146,7 @@ def test_a_change_of_desired_properties_reaches_those_who_asked_for_it(hub) -> N
         assert json.loads(pushed.payload) == {"Settings": {"511": "10"}, "$version": 2}
         await hub.bus.publish(topic_of(SERIAL, Kind.DESIRED), b"nonsense")
         await hub.bus.publish(topic_of("ZPR999999", Kind.DESIRED), b"{}")
-        assert await device.quiet() and hub.store.get("ZPR999999") is None
+        assert await device.quiet() and hub.registry.get("ZPR999999") is None
 
     hub.run(story)
 
@@ -345,6 +345,28 @@ def test_a_device_that_does_not_read_is_not_read_either(hub) -> None:
         device.resume()
         await hub.sleep(5)
         assert device.unsent_bytes == 0
+
+    hub.run(story)
+
+
+def test_a_device_that_does_not_read_is_sent_no_more_than_a_little(hub) -> None:
+    async def story(hub):
+        device = await hub.online(METHODS)
+        device.pause()
+        (session,) = hub.endpoint._sessions
+        for number in range(400):
+            hub.bus.publish(topic_of(SERIAL, Kind.METHOD, "fill", str(number)), bytes(4_000))
+            await hub.sleep(0.01)
+        held = session._stream.unsent_bytes
+        assert session._write_paused and held < 100_000
+        hub.bus.publish(topic_of(SERIAL, Kind.METHOD, "late", "1"), b"1")
+        await hub.sleep(0.1)
+        assert session._stream.unsent_bytes == held
+        device.resume()
+        await hub.sleep(1)
+        hub.bus.publish(topic_of(SERIAL, Kind.METHOD, "again", "2"), b"2")
+        while "again" not in (await device.next(Publish)).topic:
+            pass
 
     hub.run(story)
 

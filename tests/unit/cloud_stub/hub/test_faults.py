@@ -1,6 +1,6 @@
 import pytest
 
-from cloud_stub.endpoint_faults import FAULTS
+from cloud_stub.hub.faults import FAULTS
 from emulator.errors import NetError, NetReason, UsageError
 from emulator.faults import fault_from
 from emulator.wire.mqtt import ConnAck, PubAck, Publish
