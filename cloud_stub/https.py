@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -35,11 +35,15 @@ HandshakeFailed = Callable[[Stream, NetError], None]
 ContextOf = Callable[[str | None], ssl.SSLContext]
 """Gives a server's TLS context with the good certificate (None) or a bad one, by the name that faults call it."""
 
+Upgrade = Callable[[TlsStream, bytes], None]
+"""Takes over a connection whose client asks for WebSocket, with the head of its request."""
+
 
 class HttpsServer:
     """One listening port. `failed` hears of each TLS handshake that came to nothing.
 
-    `context` is asked for each connection if it is a function.
+    `context` is asked for each connection if it is a function. Requests for WebSocket go to `upgrade`, with their
+    connection, which is not this server's any more; without it, they are refused.
     """
 
     def __init__(
@@ -49,17 +53,19 @@ class HttpsServer:
         *,
         port: int = HTTPS_PORT,
         failed: HandshakeFailed | None = None,
+        upgrade: Upgrade | None = None,
     ) -> None:
         self._context: Callable[[], ssl.SSLContext] = (
             (lambda: context) if isinstance(context, ssl.SSLContext) else context
         )
         self._port = port
         self._failed = failed
+        self._upgrade = upgrade
         self._config = Config(
             app,
             interface="asgi3",
             http="h11",
-            ws="none",
+            ws="none" if upgrade is None else _UpgradeAsked,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -111,7 +117,7 @@ class HttpsServer:
 
     def _serve(self, tls: TlsStream) -> None:
         protocol = H11Protocol(self._config, self._state, {}, _loop=asyncio.get_running_loop())
-        connection = _Connection(tls, protocol, self._connections.discard)
+        connection = _Connection(tls, protocol, self._connections.discard, self._upgrade)
         self._connections.add(connection)
         protocol.connection_made(connection)
         tls.attach(connection)
@@ -123,10 +129,21 @@ class HttpsService(Service):
     BEFORE_LOGIN: ClassVar[tuple[type[Fault], ...]] = ()
     """The faults that strike before a charger has said who it is."""
 
-    def __init__(self, *, rng: Random, utc: Utc, now: Callable[[], float], contexts: ContextOf, app: ASGIApp) -> None:
+    def __init__(
+        self,
+        *,
+        rng: Random,
+        utc: Utc,
+        now: Callable[[], float],
+        contexts: ContextOf,
+        app: ASGIApp,
+        upgrade: Upgrade | None = None,
+    ) -> None:
         super().__init__(rng=rng, utc=utc, now=now)
         self.app = app
-        self._server = HttpsServer(app, lambda: contexts(self.bad_certificate()), failed=self.tls_failed)
+        self._server = HttpsServer(
+            app, lambda: contexts(self.bad_certificate()), failed=self.tls_failed, upgrade=upgrade
+        )
 
     def bad_certificate(self) -> str | None:
         """What is wrong with the certificate that the next connection sees; None: nothing."""
@@ -157,12 +174,29 @@ def sender_of(request: Request) -> Address:
 class _Connection(asyncio.Transport):
     """asyncio's transport for uvicorn's protocol on one side, the `Receiver` of our stream on the other."""
 
-    def __init__(self, stream: TlsStream, protocol: H11Protocol, ended: Callable[["_Connection"], None]) -> None:
+    def __init__(
+        self,
+        stream: TlsStream,
+        protocol: H11Protocol,
+        ended: Callable[["_Connection"], None],
+        upgrade: Upgrade | None,
+    ) -> None:
         super().__init__({"peername": _pair(stream.peer), "sockname": _pair(stream.local), "sslcontext": True})
         self._stream = stream
         self._protocol = protocol
         self._ended = ended
+        self._upgrade = upgrade
         self._closing = False
+
+    def hand_over(self, request: bytes) -> None:
+        """The client wants WebSocket: the connection is somebody else's from now on."""
+        self._closing = True
+        self._ended(self)
+        assert self._upgrade is not None  # noqa: S101 - else uvicorn would have refused
+        self._upgrade(self._stream, request)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Uvicorn's last word after an upgrade; the stream has its new receiver already."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._stream.write(bytes(data))
@@ -205,6 +239,20 @@ class _Connection(asyncio.Transport):
     def resume_writing(self) -> None:
         """Part of `Receiver`."""
         self._protocol.resume_writing()
+
+
+class _UpgradeAsked(asyncio.Protocol):
+    """What uvicorn makes in place of its own WebSocket protocols: it passes connection and request on."""
+
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
+        self._connection: _Connection | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._connection = transport if isinstance(transport, _Connection) else None
+
+    def data_received(self, data: bytes) -> None:
+        if self._connection is not None:
+            self._connection.hand_over(data)
 
 
 def _pair(address: Address) -> tuple[str, int]:
