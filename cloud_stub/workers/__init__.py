@@ -1,0 +1,1 @@
+"""Endpoint processes behind one port, supervised by the main process."""
