@@ -22,6 +22,7 @@ demo:
 test:
 	@$(SETUP) dev
 	@tools/apt-install $$($(VENV_PYTHON) -m tests.requirements)
+	@PYTHON=$(VENV_PYTHON) tools/azure-venv
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 
 ## make lint            ruff, mypy --strict, import contracts
