@@ -17,7 +17,7 @@ from rich.table import Table
 from emulator.errors import UsageError
 from tests.bench.page import render
 from tests.bench.processes import ROOT
-from tests.bench.report import COLUMNS, Report, as_json, cells, split
+from tests.bench.report import COLUMNS, Report, as_json, boot_split, cells, message_split
 from tests.bench.scale import FULL, QUICK
 from tests.bench.suite import chosen, run
 
@@ -72,7 +72,8 @@ def _print_table(report: Report) -> None:
         table.add_row(*cells(figure), style=None if figure.met is not False else "red")
     console.print(table)
     for text in (
-        split(report),
+        boot_split(report),
+        message_split(report),
         *(f"{name}: {text}" for name, text in report.facts),
         "bench/out/report.html has pictures",
     ):

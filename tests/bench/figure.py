@@ -33,8 +33,30 @@ FIGURES: dict[str, Kind] = {
     "cloud.cpu_ms_per_handshake": Kind("ms", "processor time of the cloud's process per TLS handshake", False),
     "fleet.connects_per_s_vs_aiomqtt": Kind("connects/s", LOGIN),
     "fleet.connects_per_s_vs_locust": Kind("connects/s", LOGIN),
+    "endpoint.kib_per_idle": Kind("KiB", "memory of the cloud's process per login that says nothing more", False, 64.0),
+    "endpoint.kib_per_slow_reader": Kind(
+        "KiB", "the same per login that does not read what it is sent, until no more is sent", False, 64.0
+    ),
+    "endpoint.kib_per_half_open": Kind(
+        "KiB", "the same per connection that stops in the middle: of TLS, CONNECT or a message", False, 64.0
+    ),
     "endpoint.d2c_msg_per_s": Kind(
-        "messages/s", "QoS 1 messages from 50 chargers through endpoint and Mosquitto, to PUBACK"
+        "messages/s",
+        "QoS 1 messages from 50 chargers through one endpoint worker and Mosquitto, to PUBACK",
+        goal=3000.0,
+    ),
+    "endpoint.d2c_msg_per_s_lean": Kind(
+        "messages/s", "the same with the endpoint in the main process, on the lean bus client"
+    ),
+    "endpoint.d2c_p99_ms": Kind(
+        "ms", "wait for PUBACK that 99 of 100 messages do not exceed, at 1,500 messages/s to one worker", False, 100.0
+    ),
+    "endpoint.d2c_p99_ms_at_half": Kind("ms", "the same at half the rate that the worker has just reached", False),
+    "endpoint.cpu_us_per_msg": Kind("us", "processor time of a worker per message, without its bus client", False),
+    "bus.cpu_us_per_msg": Kind("us", "processor time of the lean bus client per message", more_is_better=False),
+    "mosquitto.cpu_us_per_msg": Kind("us", "processor time of Mosquitto per message", more_is_better=False),
+    "cloud.cpu_us_per_msg": Kind(
+        "us", "processor time of the main process per message that a worker sends it: bus client and backend", False
     ),
     "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
     "data.day_mb": Kind("MB", "data of one charger in a day with one charge, beside what the manual says", False),

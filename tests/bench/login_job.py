@@ -43,14 +43,25 @@ class LoginJob:
     accounts: tuple[Account, ...]
     messages: int = 0
     """How many QoS 1 messages to send once all are logged in, spread over them."""
+    per_s: float = 0.0
+    """The pace of the messages; 0: as fast as they are acknowledged."""
 
     @classmethod
-    def of(cls, ready: Mapping[str, Any], devices: Sequence[Produced], *, at_once: int, messages: int = 0) -> Self:
+    def of(
+        cls,
+        ready: Mapping[str, Any],
+        devices: Sequence[Produced],
+        *,
+        at_once: int,
+        messages: int = 0,
+        per_s: float = 0.0,
+    ) -> Self:
         """A job at the cloud with this ready line."""
         hub, mqtt = ready["hub"], ready["mqtt"]
         expiry = int(time.time()) + TOKEN_LIFETIME_S
         accounts = tuple(_account(hub, made, expiry) for made in devices)
-        return cls(hub, mqtt["host"], mqtt["port"], ready["ca"], ready["loopback"], at_once, accounts, messages)
+        host, port, loopback = mqtt["host"], mqtt["port"], ready["loopback"]
+        return cls(hub, host, port, ready["ca"], loopback, at_once, accounts, messages, per_s)
 
     @classmethod
     def read(cls) -> Self:

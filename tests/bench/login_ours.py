@@ -1,4 +1,4 @@
-"""Logins by our `HubConnection`, and messages through it, each client from an address of its own."""
+"""Logins by our `HubConnection`, each client from an address of its own."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,10 +13,8 @@ from emulator.net.hub import HubConnection
 from emulator.net.loopback import LoopbackHost, LoopbackPlan
 from emulator.net.tls import client_context
 from emulator.profile import load_profile
-from emulator.wire.iothub import charger_events_topic
 from emulator.wire.mqtt import Connect
 from tests.bench.login_job import FILTERS, KEEP_ALIVE_S, QOS, Account, LoginJob, Stopwatch, done
-from tests.bench.message import PAYLOAD, WINDOW, shares
 
 FIRST_HOST = 20_000  # the site's DHCP server starts lower
 HUB_PORT = 8883
@@ -55,22 +53,6 @@ class Clients:
             await asyncio.gather(*(hub.subscribe([(each, QOS)]) for each in FILTERS))
             self.open[account.device_id] = hub
 
-    async def send(self) -> None:
-        """All messages of the job, from all clients at once."""
-        counts = shares(self._job.messages, len(self.open))
-        await asyncio.gather(*(self._send(*each, count) for each, count in zip(self.open.items(), counts, strict=True)))
-
-    async def _send(self, device_id: str, hub: HubConnection, count: int) -> None:
-        settings = self._profile.hub
-        topic = charger_events_topic(device_id, settings.routing_id, settings.installation_id)
-        left = iter(range(count))
-
-        async def one_after_the_other() -> None:
-            for _ in left:
-                await hub.publish(topic, PAYLOAD)
-
-        await asyncio.gather(*(one_after_the_other() for _ in range(WINDOW)))
-
 
 def _addresses(prefix: str) -> Iterator[str]:
     return (f"{prefix}.{number >> 8}.{number & 255}" for number in range(FIRST_HOST, 1 << 16))
@@ -80,9 +62,6 @@ async def _run(job: LoginJob) -> None:
     clients = Clients(job)
     watch = Stopwatch()
     await clients.login()
-    if job.messages:
-        watch = Stopwatch()
-        await clients.send()
     done(watch.read())
     for hub in clients.open.values():
         hub.abort()

@@ -1,19 +1,19 @@
 """The report as one self-contained page, readable in light and dark."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
 from tests.bench.figure import Figure
-from tests.bench.report import COLUMNS, Report, cells, number, split
+from tests.bench.report import COLUMNS, Report, boot_split, cells, message_split, number
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PROBE = (
     "A bare probe of the same design, TLS and bytes in the shape of MQTT at both ends and nothing else, did 912 "
     "connects/s with 25 KiB per client at either end."
 )
-SPLIT = (
+BOOT_SPLIT = (
     "fleet.cpu_ms_per_boot",
     "cloud.cpu_ms_per_boot",
     "mosquitto.cpu_ms_per_boot",
@@ -21,6 +21,13 @@ SPLIT = (
     "cloud.cpu_ms_per_login",
     "cloud.cpu_ms_per_handshake",
 )
+MESSAGE_SPLIT = (
+    "endpoint.cpu_us_per_msg",
+    "bus.cpu_us_per_msg",
+    "mosquitto.cpu_us_per_msg",
+    "cloud.cpu_us_per_msg",
+)
+"""Figures that share a picture: the parts of a boot in milliseconds, those of a message in microseconds."""
 
 Bar = tuple[str, float, str]
 """Label, value and what it is: ours, peer or goal."""
@@ -29,13 +36,15 @@ Bar = tuple[str, float, str]
 def render(report: Report) -> str:
     """The page as text."""
     goals = [each.met for each in report.figures if each.met is not None]
+    alone = [each for each in report.figures if each.name not in (*BOOT_SPLIT, *MESSAGE_SPLIT)]
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         headline=f"{goals.count(True)} of {len(goals)} goals met",
         failures="".join(_failure(*failure) for failure in report.failures),
         columns="".join(f"<th>{column}</th>" for column in COLUMNS),
         rows="\n".join(map(_row, report.figures)),
-        split=_split(report),
-        pictures="\n".join(_picture(each) for each in report.figures if each.name not in SPLIT),
+        split=_split(report, "a boot", BOOT_SPLIT, f"{boot_split(report)} {PROBE}")
+        + _split(report, "a message", MESSAGE_SPLIT, message_split(report)),
+        pictures="\n".join(map(_picture, alone)),
         facts="".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in report.facts),
     )
 
@@ -50,12 +59,12 @@ def _row(figure: Figure) -> str:
     return f'<tr>{"".join(f"<td>{escape(text)}</td>" for text in texts)}<td class="{mark}">{escape(goal)}</td></tr>'
 
 
-def _split(report: Report) -> str:
-    measured = [each for name in SPLIT if (each := report.find(name)) is not None]
+def _split(report: Report, of: str, names: Sequence[str], text: str) -> str:
+    measured = [each for name in names if (each := report.find(name)) is not None]
     if not measured:
         return ""
-    bars = _bars(((each.name, each.value, "ours") for each in measured), "ms")
-    return f"<section><h2>Where the processor time goes</h2><p>{split(report)} {PROBE}</p>{bars}</section>"
+    bars = _bars(((each.name, each.value, "ours") for each in measured), measured[0].kind.unit)
+    return f"<section><h2>Where the processor time of {of} goes</h2><p>{escape(text)}</p>{bars}</section>"
 
 
 def _picture(figure: Figure) -> str:

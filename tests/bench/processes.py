@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import httpx
 from emulator.remote import RemoteCloud
 
 ROOT = Path(__file__).parents[2]
-START_S, STOP_S, RUN_S, POLL_S = 60.0, 10.0, 180.0, 0.2
+START_S, STOP_S, RUN_S = 60.0, 10.0, 180.0
 LINE_MAX_BYTES = 1 << 22
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -85,35 +85,40 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
-
-
 @dataclass(frozen=True, slots=True)
 class CpuUse:
     """Processor time in seconds since a process started, or between two readings."""
 
     cloud_s: float
+    """Of the main process."""
     mosquitto_s: float
+    workers_s: float = 0.0
+    """Of all endpoint workers."""
 
     def __sub__(self, earlier: "CpuUse") -> "CpuUse":
-        return CpuUse(self.cloud_s - earlier.cloud_s, self.mosquitto_s - earlier.mosquitto_s)
+        return CpuUse(
+            self.cloud_s - earlier.cloud_s,
+            self.mosquitto_s - earlier.mosquitto_s,
+            self.workers_s - earlier.workers_s,
+        )
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """A running ``python -m cloud_stub up`` with the Mosquitto that it has started."""
+    """A running ``python -m cloud_stub up`` with the processes that it has started."""
 
     ready: Mapping[str, Any]
     remote: RemoteCloud
     pid: int
-    mosquitto_pid: int
+    mosquitto_pid: int | None
+    """None with the local bus."""
+    worker_pids: tuple[int, ...]
     _control: httpx.AsyncClient
 
     def cpu(self) -> CpuUse:
-        """What both have used so far."""
-        return CpuUse(cpu_s(self.pid), cpu_s(self.mosquitto_pid))
+        """What all have used so far."""
+        mosquitto_s = cpu_s(self.mosquitto_pid) if self.mosquitto_pid else 0.0
+        return CpuUse(cpu_s(self.pid), mosquitto_s, sum(map(cpu_s, self.worker_pids)))
 
     async def clients(self) -> dict[str, Any]:
         """What the cloud says of its clients and of itself."""
@@ -122,22 +127,29 @@ class Cloud:
 
     async def drained(self) -> None:
         """Wait until nobody is connected. BenchError when that takes too long."""
+        await self._until(lambda clients: not clients["connections"], "clients are still connected")
+
+    async def arrived(self, messages: int) -> None:
+        """Wait until the backend has had so many messages in all. BenchError when that takes too long."""
+        await self._until(lambda clients: clients["messages_up"] >= messages, f"not all {messages} messages arrived")
+
+    async def _until(self, done: Callable[[dict[str, Any]], bool], otherwise: str) -> None:
         try:
             async with asyncio.timeout(STOP_S):
-                while (await self.clients())["connections"]:
+                while not done(await self.clients()):
                     pass
         except TimeoutError:
-            raise BenchError(f"endpoint: clients are still connected after {STOP_S:.0f} s") from None
+            raise BenchError(f"cloud: {otherwise} after {STOP_S:.0f} s") from None
 
 
 @asynccontextmanager
-async def cloud(bus: str = "mosquitto") -> AsyncIterator[Cloud]:
-    """A fresh cloud on Mosquitto, with one of the two clients for it."""
-    command = (sys.executable, "-m", "cloud_stub", "up", "--json", "--bus", bus)
+async def cloud(bus: str = "mosquitto", *, workers: int = 0) -> AsyncIterator[Cloud]:
+    """A fresh cloud on one of its buses, with the endpoint in the main process or in workers."""
+    command = (sys.executable, "-m", "cloud_stub", "up", "--json", "--bus", bus, "--workers", str(workers))
     async with child(*command) as process:
         ready = await say(process, "cloud_stub up", START_S)
         async with httpx.AsyncClient(base_url=ready["control"], trust_env=False) as control:
-            started = children(process.pid)
-            if len(started) != 1:
-                raise BenchError(f"cloud_stub up: has {len(started)} children; one, its Mosquitto, is known")
-            yield Cloud(ready, RemoteCloud.from_ready(ready), process.pid, started[0], control)
+            clients = (await control.get("/clients")).json()
+            worker_pids = tuple(worker["pid"] for worker in clients["workers"])
+            mosquitto_pid = clients["mosquitto"]["pid"]
+            yield Cloud(ready, RemoteCloud.from_ready(ready), process.pid, mosquitto_pid, worker_pids, control)

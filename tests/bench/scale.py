@@ -12,8 +12,10 @@ class Scale:
     handshake_s: int
     logins: int
     messages: int
+    paced_s: float
+    held: int
 
 
-FULL = Scale(runs=3, chargers=1000, handshake_s=5, logins=400, messages=20_000)
-QUICK = Scale(runs=1, chargers=200, handshake_s=1, logins=100, messages=2_000)
+FULL = Scale(runs=3, chargers=1000, handshake_s=5, logins=400, messages=20_000, paced_s=5, held=5_000)
+QUICK = Scale(runs=1, chargers=200, handshake_s=1, logins=100, messages=2_000, paced_s=1, held=500)
 """Shows that everything runs; its figures say little."""

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from emulator.errors import UsageError
 from tests.bench.day import days
 from tests.bench.figure import FIGURES, Figure
+from tests.bench.hold import holding
 from tests.bench.logins import logins
 from tests.bench.machine import look
 from tests.bench.messages import messages
@@ -53,7 +54,25 @@ BENCHMARKS = (
         ),
         logins,
     ),
-    Benchmark("messages", ("endpoint.d2c_msg_per_s",), messages),
+    Benchmark(
+        "hold",
+        ("endpoint.kib_per_idle", "endpoint.kib_per_slow_reader", "endpoint.kib_per_half_open"),
+        holding,
+    ),
+    Benchmark(
+        "messages",
+        (
+            "endpoint.d2c_msg_per_s",
+            "endpoint.d2c_msg_per_s_lean",
+            "endpoint.d2c_p99_ms",
+            "endpoint.d2c_p99_ms_at_half",
+            "endpoint.cpu_us_per_msg",
+            "bus.cpu_us_per_msg",
+            "mosquitto.cpu_us_per_msg",
+            "cloud.cpu_us_per_msg",
+        ),
+        messages,
+    ),
     Benchmark("day", ("sim.charger_day_s", "data.day_mb"), days),
 )
 

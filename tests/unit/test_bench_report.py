@@ -7,8 +7,8 @@ import pytest
 
 from emulator.errors import UsageError
 from tests.bench.figure import FIGURES, Figure, Peer, figure
-from tests.bench.page import SPLIT, render
-from tests.bench.report import COLUMNS, Report, as_json, cells, in_order, number, split
+from tests.bench.page import BOOT_SPLIT, render
+from tests.bench.report import COLUMNS, Report, as_json, boot_split, cells, in_order, number
 from tests.bench.suite import BENCHMARKS, chosen
 
 BOOTS = figure("fleet.boots_per_s", [240.0, 260.0, 251.0], note="1000 chargers <one process>")
@@ -75,9 +75,9 @@ def test_figures_come_in_the_order_of_the_table() -> None:
 def test_the_split_says_what_a_boot_takes_beyond_the_login() -> None:
     figures = spent(fleet_boot=4.5, cloud_boot=4.0, mosquitto_boot=0.2)
     figures += spent(fleet_login=1.25, cloud_login=1.0, cloud_handshake=0.9)
-    assert "takes 3.25 ms in the fleet and 3.00 ms in the cloud" in split(report(*figures))
-    assert split(report(*figures[:-1])) == ""
-    assert {each.name for each in figures} == set(SPLIT)
+    assert "takes 3.25 ms in the fleet and 3.00 ms in the cloud" in boot_split(report(*figures))
+    assert boot_split(report(*figures[:-1])) == ""
+    assert {each.name for each in figures} == set(BOOT_SPLIT)
 
 
 def test_the_page_stands_alone_and_escapes_what_it_is_told() -> None:
