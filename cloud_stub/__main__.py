@@ -23,7 +23,9 @@ def _group() -> None:
 
 @app.command()
 def up(
-    state: Annotated[Path | None, typer.Option(help="Keep certificates and the production secret here.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Keep certificates, the production secret and what the hub remembers here.")
+    ] = None,
     bus: Annotated[
         Literal["mosquitto", "lean", "local"], typer.Option(help="What stands behind the hub.")
     ] = "mosquitto",
@@ -31,13 +33,22 @@ def up(
     control_host: Annotated[str, typer.Option(help="Address of the control API, which has no login.")] = "127.0.0.1",
     control_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the control API; 0 picks one.")] = 0,
     single: Annotated[bool, typer.Option("--single", help="Use 127.0.0.1 alone, as on macOS.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Processes that share the hub's MQTT port; 0: all in one.")
+    ] = 0,
+    hub: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Set how the hub behaves; may be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
 ) -> None:
     """Run a cloud on loopback until Ctrl-C."""
+    from cloud_stub.hub.settings import parse_settings
     from cloud_stub.up import UpOptions, print_ready
     from cloud_stub.up import up as run_up
 
-    options = UpOptions(state, bus, _address(broker), control_host, control_port, single)
+    options = UpOptions(
+        state, bus, _address(broker), control_host, control_port, single, workers, parse_settings(hub or ())
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(run_up(options, lambda line: print_ready(line, as_json=as_json)))

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from cloud_stub.endpoint_faults import BadCertificateKind
+from cloud_stub.hub.faults import BadCertificateKind
 from emulator.faults import Fault
 
 

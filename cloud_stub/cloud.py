@@ -1,5 +1,6 @@
 """All services of one cloud and its site, composed once for every world and for ``cloud_stub up``."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -7,34 +8,41 @@ from hmac import compare_digest
 from ipaddress import IPv4Network
 from random import Random
 from typing import Any
-from uuid import UUID
 
 from certs.layout import CertsDir, Root
+from cloud_stub import websocket
 from cloud_stub.bundle import BundleServer
-from cloud_stub.bus import Bus
-from cloud_stub.contexts import contexts_of, https_contexts_of
-from cloud_stub.dhcp import DhcpServer
-from cloud_stub.dhcp_pool import Scope
-from cloud_stub.dns import DnsServer
-from cloud_stub.endpoint import Endpoint
+from cloud_stub.bus.api import Bus, Kind, topic_of
 from cloud_stub.firmware import FirmwareServer
 from cloud_stub.https import HttpsServer, HttpsService
-from cloud_stub.hub import HubRules
-from cloud_stub.methods import Methods
-from cloud_stub.ntp import NtpServer
-from cloud_stub.operator import Operator
-from cloud_stub.portal import Portal, Proxy
-from cloud_stub.registry import Registry, derived_keys
+from cloud_stub.hub.contexts import contexts_of, https_contexts_of
+from cloud_stub.hub.endpoint import Endpoint
+from cloud_stub.hub.intake import Intake
+from cloud_stub.hub.methods import Methods
+from cloud_stub.hub.policies import Policies
+from cloud_stub.hub.presence import Presence
+from cloud_stub.hub.process import endpoint_of, memory_of
+from cloud_stub.hub.settings import DEFAULTS, HubSettings
 from cloud_stub.service import Service
-from cloud_stub.store import DEFAULT_SETTINGS, Store
+from cloud_stub.service_api.app import ServiceApi
+from cloud_stub.service_api.desk import Desk
+from cloud_stub.site.dhcp import DhcpServer
+from cloud_stub.site.dhcp_pool import Scope
+from cloud_stub.site.dns import DnsServer
+from cloud_stub.site.ntp import NtpServer
+from cloud_stub.site.operator import Operator
+from cloud_stub.site.portal import Portal, Proxy
+from cloud_stub.state.database import State
+from cloud_stub.store import Store
 from cloud_stub.topology import Topology
+from cloud_stub.workers.pool import Workers
 from cloud_stub.zapcloud import ZapCloud
 from emulator.clock import Utc
 from emulator.errors import UsageError
 from emulator.faults import Injected, fault_from
 from emulator.net.api import Host
 from emulator.net.surroundings import FAMILIES
-from emulator.net.tls import server_context
+from emulator.net.tls import TlsStream, server_context
 from emulator.profile import Profile
 
 HostFor = Callable[[str, str], Host]
@@ -46,6 +54,9 @@ ELSEWHERE = FAMILIES | {"device"}
 LEASE_S = int(timedelta(hours=12).total_seconds())
 ROGUE_LEASE_S = int(timedelta(hours=1).total_seconds())  # invented: a router that somebody brought along
 
+WorkersFor = Callable[[Callable[[str], None], Endpoint], Workers]
+"""Makes the hub's endpoint in other processes; it is given who wants to hear of dead ones, and the one in this one."""
+
 
 @dataclass(frozen=True)
 class CloudParts:
@@ -55,11 +66,16 @@ class CloudParts:
     profile: Profile
     topology: Topology
     bus: Bus
+    state: State
+    """What the hub remembers. Whoever has made it closes it."""
     secret: bytes = field(repr=False)
     """The production secret: every device key is derived from it (manual row M5)."""
     seed: str
     utc: Utc
     now: Callable[[], float]
+    workers: WorkersFor | None = None
+    """None: the hub's endpoint is in this process."""
+    hub: HubSettings = DEFAULTS
 
     def rng(self, purpose: str) -> Random:
         """A random source for each service."""
@@ -89,24 +105,43 @@ class Cloud:
     def __init__(self, parts: CloudParts) -> None:
         self._parts = parts
         self._bus = parts.bus
-        self.registry = Registry(derived_keys(parts.secret))
-        installation = str(UUID(bytes=parts.rng("installation").randbytes(16), version=4))
-        self.store = Store({**DEFAULT_SETTINGS, "800": installation})
+        self.memory = memory_of(parts.state, parts.secret, parts.utc, parts.hub.c2d)
+        self.registry = self.memory.registry
+        self.registry.changed.append(self._announce)
+        self.lost = 0
+        """Changes of the registry that the bus did not take."""
+        self.store = Store()
         self.methods = Methods(parts.bus)
         self.zapcloud = ZapCloud(bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud"))
-        self.endpoint = self._endpoint()
+        self.policies = Policies(parts.secret)
+        self.intake = Intake(parts.bus, self.memory, parts.utc)
+        self.throttle = parts.hub.throttle(now=parts.now, utc=parts.utc)
+        self.presence = Presence(parts.bus, self.memory.sessions, self.memory.queues)
+        self.websockets = self._endpoint("0" if parts.workers else "")
+        """The endpoint of devices that come over WebSocket; without workers, of all."""
+        workers = parts.workers(self.presence.worker_lost, self.websockets) if parts.workers else None
+        self.endpoint = workers or self.websockets
+        self.service_api = self._service_api()
         self.firmware = self._firmware()
         self.bundle = self._bundle()
-        self._machines = [*self._site(), *self._in_the_way(), (self.endpoint, "hub", parts.topology.hub)]
+        hub = [(service, "hub", parts.topology.hub) for service in (self.endpoint, self.service_api)]
+        self._machines = [*self._site(), *self._in_the_way(), *hub]
         self._https = self._https_hosts()
 
     async def start(self, host_for: HostFor) -> None:
         """Start everything, the bus first: who listens must be there before who speaks."""
+        self.memory.begin()
         await self._bus.start()
         await self.methods.start()
         await self.zapcloud.start()
+        await self.intake.start()
+        await self.presence.start()
+        if self.websockets is not self.endpoint:
+            await self.websockets.start(None)
+        hosts: dict[str, Host] = {}
         for service, name, address in self._machines:
-            await service.start(host_for(name, address))
+            hosts[name] = hosts.get(name) or host_for(name, address)
+            await service.start(hosts[name])
         for name, address in self._parts.topology.https(self._parts.profile.network).items():
             await self._https[name].start(host_for(name, address))
 
@@ -116,6 +151,10 @@ class Cloud:
             await server.stop()
         for service, _, _ in reversed(self._machines):
             await service.stop()
+        if self.websockets is not self.endpoint:
+            await self.websockets.stop()
+        self.presence.stop()
+        self.intake.stop()
         await self.zapcloud.stop()
         self.methods.stop()
         await self._bus.stop()
@@ -127,6 +166,11 @@ class Cloud:
         for service in (*(service for service, _, _ in self._machines), self.firmware, self.bundle):
             found.setdefault(service.name, []).append(service)
         return found
+
+    @property
+    def device_logs(self) -> list[Endpoint | Workers]:
+        """Where it is written down what each device did at the hub."""
+        return [self.endpoint]
 
     def inject(self, data: Mapping[str, Any], *, where: str) -> Strike:
         """Make a fault active at the service that its family names. UsageError starts with `where`."""
@@ -166,6 +210,14 @@ class Cloud:
     def publish_bundle(self, contents: str) -> int:
         """Make a trust bundle with the ``old`` root, the ``new`` one or ``both`` the newest; returns its version."""
         return self.bundle.publish(contents).version
+
+    def _announce(self, device_id: str) -> None:
+        """Tell every endpoint that a device is not what it was."""
+        self._bus.publish(topic_of(device_id, Kind.IDENTITY), b"").add_done_callback(self._announced)
+
+    def _announced(self, done: "asyncio.Future[None]") -> None:
+        if done.exception() is not None:
+            self.lost += 1
 
     def _instances(self, service: str) -> list[Service]:
         if service not in self.services:
@@ -238,16 +290,37 @@ class Cloud:
         proxy = Proxy(context=inspected, **self._common("proxy"))
         return [(portal, "portal", topology.portal), (proxy, "proxy", topology.proxy)]
 
-    def _endpoint(self) -> Endpoint:
-        parts, hub_host = self._parts, self._parts.profile.network.hub_host
-        return Endpoint(
+    def _endpoint(self, worker: str = "") -> Endpoint:
+        parts = self._parts
+        return endpoint_of(
             **self._common("hub"),
-            registry=self.registry,
-            store=self.store,
+            certs=parts.certs,
+            hub_host=parts.profile.network.hub_host,
             bus=parts.bus,
-            contexts=contexts_of(parts.certs, hub_host),
-            rules=HubRules(hub_host),
+            memory=self.memory,
+            policies=self.policies,
+            settings=parts.hub,
+            throttle=self.throttle,
+            worker=worker,
         )
+
+    def _service_api(self) -> ServiceApi:
+        """On the hub's own host; it asks for client certificates, for devices that come over WebSocket."""
+        parts, hub_host = self._parts, self._parts.profile.network.hub_host
+        contexts = contexts_of(parts.certs, hub_host)
+        return ServiceApi(
+            **self._common("service_api"),
+            contexts=lambda bad: contexts(None, "1.2"),
+            host=hub_host,
+            policies=self.policies,
+            desk=Desk(self.memory, parts.bus, self.methods, self.throttle),
+            upgrade=self._upgrade,
+        )
+
+    def _upgrade(self, tls: TlsStream, request: bytes) -> None:
+        """A device wants to speak MQTT over WebSocket."""
+        certificates = tls.info.client_certificates
+        websocket.answer(tls, request, lambda stream: self.websockets.serve_websocket(stream, certificates))
 
     def _firmware(self) -> FirmwareServer:
         certs, network = self._parts.certs, self._parts.profile.network

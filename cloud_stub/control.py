@@ -5,11 +5,13 @@ Errors are ``{"error": "one line"}`` with 400 for bad input, 404 for what does n
 answer.
 """
 
+import asyncio
 import itertools
 import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,16 +21,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from cloud_stub.bus import Bus, BusError, Kind, topic_of
-from cloud_stub.methods import TIMEOUT_S, Invoke, MethodError, MethodFault
-from cloud_stub.registry import Device, Registry, UnknownDevice, serials
+from cloud_stub.bus.api import VERSION, Bus, BusError, Kind, topic_of
+from cloud_stub.hub.memory import HubMemory
+from cloud_stub.hub.methods import TIMEOUT_S, Invoke, MethodError
 from cloud_stub.service import Service
+from cloud_stub.state.errors import ErrorCode, HubError
+from cloud_stub.state.identity import Device
+from cloud_stub.state.registry import UnknownDevice, serials
+from cloud_stub.state.twin import Twin, TwinError, service_view
 from cloud_stub.store import Store
-from cloud_stub.twin import TwinError, desire
 from emulator.errors import UsageError
 
 BODY_BYTES_MAX = 1 << 20
 COUNT_MAX = 100_000
+PRODUCED_AT_ONCE = 1_000
 FAULTS_MAX = 256
 
 
@@ -42,8 +48,19 @@ class Strike(Protocol):
         """Not taken back, not used up, and its time is not over."""
 
 
+class DeviceLog(Protocol):
+    """What devices did at one endpoint, or at all endpoints of a kind."""
+
+    async def device_history(self, device_id: str) -> list[dict[str, Any]]:
+        """JSON-able entries with the monotonic time ``t``, oldest first."""
+
+    async def forget_device(self, device_id: str) -> None:
+        """Forget what a device did."""
+
+
 Inject = Callable[[Mapping[str, Any]], Strike]
 Page = Callable[[], Any]
+"""Gives JSON-able data, or an awaitable of it."""
 
 
 class _Body(BaseModel):
@@ -100,17 +117,19 @@ class Control:
 
     `services` are all services of each name, `inject` routes a fault to its owner, `offer` takes (version, signer),
     `publish` takes the roots of the next trust bundle and returns its version.
+    `device_logs` are the histories of what each device did at the hub, one for each endpoint.
     `pages` are further read-only JSON pages by path, such as ``/ready``.
     """
 
     services: Mapping[str, Sequence[Service]]
-    registry: Registry
+    memory: HubMemory
     store: Store
     bus: Bus
     invoke: Invoke
     inject: Inject
     offer: Callable[[str, str], None]
     publish: Callable[[str], int]
+    device_logs: Sequence[DeviceLog] = ()
     pages: Mapping[str, Page] = field(default_factory=dict)
     _faults: dict[int, _Injected] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
@@ -123,6 +142,7 @@ class Control:
             Route("/devices/{id}", self._show_device, methods=["GET"]),
             Route("/devices/{id}/methods/{name}", self._call_method, methods=["POST"]),
             Route("/devices/{id}/desired", self._desire, methods=["PATCH", "PUT"]),
+            Route("/devices/{id}/history", self._device_history, methods=["GET", "DELETE"]),
             Route("/history/{service}", self._history, methods=["GET", "DELETE"]),
             Route("/faults", self._list_faults, methods=["GET"]),
             Route("/faults", self._inject, methods=["POST"]),
@@ -135,7 +155,8 @@ class Control:
             UnknownDevice: lambda request, error: _error(404, str(error)),
             UsageError: lambda request, error: _error(400, str(error)),
             MethodError: lambda request, error: _method_error(error),
-            TwinError: lambda request, error: _error(400, f"body: {error}"),
+            TwinError: lambda request, error: _error(error.status, f"body: {error.text}"),
+            HubError: lambda request, error: _error(error.status, error.text),
             BusError: lambda request, error: _error(503, str(error)),
             HTTPException: lambda request, error: _error(error.status_code, str(error.detail)),
         }
@@ -144,13 +165,16 @@ class Control:
     # Devices
 
     async def _list_devices(self, request: Request) -> JSONResponse:
-        devices = [{"serial": device.device_id, "online": self._online(device)} for device in self.registry]
+        devices = [{"serial": device.device_id, "online": self._online(device)} for device in self.memory.registry]
         return JSONResponse({"devices": devices})
 
     async def _produce(self, request: Request) -> JSONResponse:
         """Make chargers; one that was made is handed out again with its key, so that the call can be repeated."""
         wanted = (await _read(request, Production)).serials()
-        made = [self.registry.get(serial) or self.registry.produce(serial) for serial in wanted]
+        made: list[Device] = []
+        for first in range(0, len(wanted), PRODUCED_AT_ONCE):
+            made += self.memory.registry.produce_all(wanted[first : first + PRODUCED_AT_ONCE])
+            await asyncio.sleep(0)  # the hub goes on serving meanwhile
         keys = [{"serial": device.device_id, "key": b64encode(device.primary_key).decode()} for device in made]
         return JSONResponse({"devices": keys}, status_code=201)
 
@@ -168,7 +192,7 @@ class Control:
                 "session_id": state.session_id,
                 "observations": observations,
                 "sessions": json.loads(json.dumps([asdict(ended) for ended in state.sessions.values()], default=str)),
-                "twin": asdict(state.twin),
+                "twin": _twin_json(self.memory.twins.get(device.device_id)),
             }
         )
 
@@ -180,15 +204,24 @@ class Control:
         return JSONResponse({"status": result.status, "payload": result.payload})
 
     async def _desire(self, request: Request) -> JSONResponse:
-        """Publish the body as a merge patch of the desired properties; the endpoint that has the device applies it.
-
-        One that breaks a rule of twins is refused here already. PUT does the same as PATCH.
-        """
+        """Merge the body into the desired properties and push it to the device. PUT does the same as PATCH."""
         device = self._device(request)
-        patch = json.dumps(await _json(request)).encode()
-        desire(self.store.device(device.device_id).twin, patch)
-        await self.bus.publish(topic_of(device.device_id, Kind.DESIRED), patch)
+        patch = await _json(request)
+        if not isinstance(patch, dict):
+            raise TwinError("patch is not a JSON object")
+        twin, pushed = self.memory.twins.desire(device.device_id, patch)
+        version = ((VERSION, str(twin.desired.version)),)
+        await self.bus.publish(topic_of(device.device_id, Kind.DESIRED), pushed, version)
         return JSONResponse({"accepted": True}, status_code=202)
+
+    async def _device_history(self, request: Request) -> JSONResponse:
+        """What a device did at the hub, unknown ones included; DELETE shows it a last time."""
+        device_id = request.path_params["id"]
+        entries = [entry for log in self.device_logs for entry in await log.device_history(device_id)]
+        if request.method == "DELETE":
+            for log in self.device_logs:
+                await log.forget_device(device_id)
+        return JSONResponse({"history": sorted(entries, key=lambda entry: entry["t"])})
 
     # Services
 
@@ -197,10 +230,12 @@ class Control:
         services = self.services.get(name)
         if services is None:
             raise HTTPException(404, f"service {name}: no such service; there are {', '.join(sorted(self.services))}")
+        for service in services:
+            await service.collect()
         records = [record for service in services for record in service.history_json()]
         if request.method == "DELETE":
             for service in services:
-                service.history.clear()
+                await service.forget()
         return JSONResponse({"history": sorted(records, key=lambda record: record["t"])})
 
     async def _list_faults(self, request: Request) -> JSONResponse:
@@ -243,7 +278,7 @@ class Control:
 
     def _device(self, request: Request) -> Device:
         device_id = request.path_params["id"]
-        device = self.registry.get(device_id)
+        device = self.memory.registry.get(device_id)
         if device is None:
             raise UnknownDevice(f"device {device_id}: no such device")
         return device
@@ -253,9 +288,15 @@ class Control:
         return state is not None and state.online
 
 
+def _twin_json(twin: Twin) -> dict[str, Any]:
+    properties = {"desired": service_view(twin.desired), "reported": service_view(twin.reported)}
+    return {"version": twin.version, "etag": twin.etag, "tags": twin.tags, "properties": properties}
+
+
 def _page(page: Page) -> Callable[[Request], Any]:
     async def show(request: Request) -> JSONResponse:
-        return JSONResponse(page())
+        data = page()
+        return JSONResponse(await data if isawaitable(data) else data)
 
     return show
 
@@ -285,8 +326,8 @@ async def _read(request: Request, model: type[Model]) -> Model:
 
 
 def _method_error(error: MethodError) -> JSONResponse:
-    bad_input = error.fault in (MethodFault.BAD_ARGUMENT, MethodFault.TOO_LARGE)
-    return JSONResponse({"error": str(error), "code": error.fault.value}, status_code=400 if bad_input else 503)
+    bad_input = error.code in (ErrorCode.BAD_ARGUMENT, ErrorCode.TOO_LARGE)
+    return JSONResponse({"error": str(error), "code": error.code.value}, status_code=400 if bad_input else 503)
 
 
 def _error(status: int, text: str) -> JSONResponse:

@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_stub.endpoint_faults import BadCertificateKind
 from cloud_stub.https import ContextOf, HttpsService, sender_of
+from cloud_stub.hub.faults import BadCertificateKind
 from emulator.clock import Utc
 from emulator.errors import UsageError
 from emulator.faults import Fault

@@ -12,8 +12,9 @@ import uvloop
 from certs.layout import Root
 from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, backbone
-from cloud_stub.bus import Bus, LocalBus
+from cloud_stub.bus.api import Bus, LocalBus
 from cloud_stub.cloud import Cloud, CloudParts
+from cloud_stub.state.database import State
 from cloud_stub.topology import Topology
 from emulator.boot.roots import BUNDLE_KEY
 from emulator.clock import Rtc, SimLoop, Utc, system_utc
@@ -56,6 +57,7 @@ class OneProcessWorld:
         self._bundle_key = self._certs.bundle_public_pem()
         self._profile = load_profile()
         self._cloud: Cloud | None = None
+        self._state = State()
 
     async def start(self) -> None:
         """Build the network and start every service."""
@@ -69,6 +71,7 @@ class OneProcessWorld:
             profile=self._profile,
             topology=topology,
             bus=bus,
+            state=self._state,
             secret=sha256(f"production/{self._options.seed}".encode()).digest(),
             seed=str(self._options.seed),
             utc=self._utc(),
@@ -82,6 +85,7 @@ class OneProcessWorld:
         if self._cloud is not None:
             await self._cloud.stop()
             self._cloud = None
+        self._state.close()
 
     @property
     def cloud(self) -> Cloud:

@@ -63,6 +63,13 @@ class Service:
         """The history as JSON-able records, oldest first."""
         return [asdict(exchange) for exchange in self.history]
 
+    async def collect(self) -> None:
+        """Bring the history up to date, where it is written in other processes."""
+
+    async def forget(self) -> None:
+        """Forget the history."""
+        self.history.clear()
+
     async def start(self, host: Host) -> None:
         """Begin to serve on `host`."""
         raise NotImplementedError

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,19 +25,26 @@ from starlette.types import ASGIApp
 from certs.layout import CertsDir, Root
 from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, BusChoice, backbone
-from cloud_stub.cloud import Cloud, CloudParts
+from cloud_stub.cloud import Cloud, CloudParts, WorkersFor
 from cloud_stub.control import Control
-from cloud_stub.registry import KEY_BYTES
+from cloud_stub.hub.endpoint import Endpoint
+from cloud_stub.hub.settings import DEFAULTS, HubSettings
+from cloud_stub.state.database import FILE_NAME, State
+from cloud_stub.state.registry import KEY_BYTES
 from cloud_stub.topology import Topology
+from cloud_stub.workers.job import WorkerJob
+from cloud_stub.workers.pool import Workers
 from emulator.clock import system_utc
 from emulator.errors import UsageError
 from emulator.memory import resident_kib
-from emulator.net.api import Address, Host
+from emulator.net.api import Address
 from emulator.net.loopback import LoopbackHost, LoopbackPlan, claim_plan
 from emulator.profile import Profile, load_profile
 
 CONTROL_HOST, ANY_HOST = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only compared with
 POLICY = "iothubowner"
+TURN_S = 0.001
+"""A signal that came while the cloud was built is heard before the cloud is said to be ready."""
 CONTROL_STOP_S = 1
 """How long calls of the control API that have begun may take once the cloud is told to stop."""
 
@@ -47,7 +54,10 @@ class UpOptions:
     """What ``cloud_stub up`` was asked for."""
 
     state: Path | None = None
-    """Where certificates and the production secret are kept; None: the user's cache, and a new secret each time."""
+    """Where certificates, the production secret and what the hub remembers are kept.
+
+    None: certificates in the user's cache, a new secret each time, and the hub forgets everything when it ends.
+    """
     bus: BusChoice = "mosquitto"
     broker: Address | None = None
     control_host: str = CONTROL_HOST
@@ -55,6 +65,9 @@ class UpOptions:
     control_port: int = 0
     single: bool = False
     """Use 127.0.0.1 alone, as where no other loopback address exists."""
+    workers: int = 0
+    """How many processes share the hub's MQTT port; 0: the endpoint is in the main process."""
+    hub: HubSettings = DEFAULTS
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ async def _run(options: UpOptions, say: Callable[[dict[str, Any]], None], ready:
             url = f"http://{host}:{held.getsockname()[1]}"
             running = _Running(cloud, plan, spine, certs, load_profile(), topology, url, _policy_key(secret))
             async with _control(running, held):
+                await asyncio.sleep(TURN_S)
                 say(ready_line(running))
                 ready.set()
                 raise UsageError(await _end_of_broker(spine))
@@ -112,6 +126,7 @@ def ready_line(running: _Running) -> dict[str, Any]:
         "ready": True,
         "hub": network.hub_host,
         "mqtt": at(topology.hub, network.hub_port),
+        "service": at(topology.hub, network.https_port),
         "https": at(topology.https(network)[network.devices_host], network.https_port),
         "dns": at(topology.dns["primary"], network.dns_port),
         "ntp": at(topology.ntp["a"], network.ntp_port),
@@ -135,36 +150,95 @@ def ready_line(running: _Running) -> dict[str, Any]:
 async def _services(
     options: UpOptions, certs: CertsDir, secret: bytes
 ) -> AsyncIterator[tuple[Cloud, LoopbackPlan, Backbone, Topology]]:
-    plan, claim = claim_plan(Random(), single=options.single)  # noqa: S311 - any free network will do
-    try:
-        spine = await backbone(options.bus, broker=options.broker)
+    if options.workers and options.bus == "local":
+        raise UsageError("--workers: processes meet at a Mosquitto; --bus local has none")
+    # Any free network will do; a cloud that comes back should be where it was.
+    plan, claim = claim_plan(Random(_place(options.state)), single=options.single)  # noqa: S311
+    seed = secrets.token_hex(8)
+    with closing(claim):
+        spine = await backbone(
+            _bus_choice(options), broker=options.broker, session=f"cloud-{seed}", state=options.state
+        )
         try:
-            topology = Topology(plan.prefix)
-            cloud = Cloud(
-                CloudParts(
-                    certs=certs,
-                    profile=load_profile(),
-                    topology=topology,
-                    bus=spine.bus,
-                    secret=secret,
-                    seed=secrets.token_hex(8),
-                    utc=system_utc,
-                    now=asyncio.get_running_loop().time,
+            with closing(State(_state_file(options, spine))) as state:
+                topology = Topology(plan.prefix)
+                cloud = Cloud(
+                    CloudParts(
+                        certs=certs,
+                        profile=load_profile(),
+                        topology=topology,
+                        bus=spine.bus,
+                        state=state,
+                        secret=secret,
+                        seed=seed,
+                        utc=system_utc,
+                        now=asyncio.get_running_loop().time,
+                        workers=_workers_for(options, plan, spine, certs, secret, seed) if options.workers else None,
+                        hub=options.hub,
+                    )
                 )
-            )
-
-            def host_for(name: str, address: str) -> Host:
-                return LoopbackHost(plan, name, address=address)
-
-            try:
-                await cloud.start(host_for)
-                yield cloud, plan, spine, topology
-            finally:
-                await cloud.stop()
+                try:
+                    await cloud.start(lambda name, address: LoopbackHost(plan, name, address=address))
+                    yield cloud, plan, spine, topology
+                finally:
+                    await cloud.stop()
         finally:
             await spine.stop()
-    finally:
-        claim.close()
+
+
+def _place(state: Path | None) -> str | None:
+    """What the choice of a network depends on; None: on nothing."""
+    return str(state.resolve()) if state is not None else None
+
+
+def _bus_choice(options: UpOptions) -> BusChoice:
+    """With workers always the lean client: with the other one, the main process cannot keep up with what they send."""
+    return "lean" if options.workers else options.bus
+
+
+def _state_file(options: UpOptions, spine: Backbone) -> Path | None:
+    """Where the hub remembers: workers need a file, if only for as long as the cloud is up."""
+    directory = options.state or (spine.home.path if spine.home and options.workers else None)
+    return directory / FILE_NAME if directory else None
+
+
+def _workers_for(
+    options: UpOptions, plan: LoopbackPlan, spine: Backbone, certs: CertsDir, secret: bytes, seed: str
+) -> WorkersFor:
+    address, file = Topology(plan.prefix).hub, _state_file(options, spine)
+    assert file and spine.home and spine.mosquitto  # noqa: S101 - not a local bus
+    journals, broker = spine.home.journals, spine.mosquitto
+
+    def job(number: int, label: str) -> WorkerJob:
+        return WorkerJob(
+            label=label,
+            plan=plan,
+            address=address,
+            broker=broker,
+            bus="lean",
+            state=file,
+            journal=journals / f"worker-{number}",
+            certs=certs.path,
+            hub_host=load_profile().network.hub_host,
+            secret=secret,
+            seed=seed,
+            settings=options.hub.to_json(),
+            processes=options.workers,
+        )
+
+    def workers(lost: Callable[[str], None], beside: Endpoint) -> Workers:
+        return Workers(
+            rng=Random(f"{seed}/workers"),  # noqa: S311 - for faults, never for keys
+            utc=system_utc,
+            now=asyncio.get_running_loop().time,
+            count=options.workers,
+            reserve=lambda: LoopbackHost(plan, "hub", address=address).reserve(Endpoint.port),
+            job_for=job,
+            lost=lost,
+            beside=beside,
+        )
+
+    return workers
 
 
 @asynccontextmanager
@@ -176,14 +250,15 @@ async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None
 
     app = Control(
         services=cloud.services,
-        registry=cloud.registry,
+        memory=cloud.memory,
         store=cloud.store,
         bus=running.backbone.bus,
         invoke=cloud.methods.invoke,
         inject=partial(cloud.inject, where="fault"),
         offer=offer,
         publish=cloud.publish_bundle,
-        pages={"/ready": lambda: ready_line(running), "/clients": lambda: clients(cloud)},
+        device_logs=cloud.device_logs,
+        pages={"/ready": lambda: ready_line(running), "/clients": lambda: clients(running)},
     ).app()
     server = _Server(app)
     task = asyncio.get_running_loop().create_task(server.serve(sockets=[held]), name="control API")
@@ -195,17 +270,24 @@ async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None
         await task
 
 
-def clients(cloud: Cloud) -> dict[str, Any]:
-    """How many are connected, and what this process weighs: for load tests and benchmarks."""
+async def clients(running: _Running) -> dict[str, Any]:
+    """How many are connected, and what this cloud weighs, workers included: for load tests and benchmarks."""
+    cloud, spine = running.cloud, running.backbone
     endpoint = cloud.endpoint
+    ways = {endpoint, cloud.websockets}
+    if isinstance(endpoint, Workers):
+        await endpoint.count()
+    own = {"resident_kib": resident_kib(), "cpu_s": sum(os.times()[:2]), "messages_repeated": spine.repeated}
+    others = endpoint.sums if isinstance(endpoint, Workers) else {}
     return {
-        "connections": endpoint.connections,
-        "online": endpoint.online,
-        "source_addresses": endpoint.source_addresses,
+        "connections": sum(way.connections for way in ways),
+        "online": sum(way.online for way in ways),
+        "source_addresses": sum(way.source_addresses for way in ways),
         "messages_up": cloud.zapcloud.messages_up,
         "messages_down": cloud.zapcloud.messages_down,
-        "resident_kib": resident_kib(),
-        "cpu_s": round(sum(os.times()[:2]), 3),
+        **{name: round(value + others.get(name, 0), 3) for name, value in own.items()},
+        "workers": endpoint.places if isinstance(endpoint, Workers) else [],
+        "mosquitto": {"pid": spine.pid, "restarts": spine.restarts},
     }
 
 

@@ -9,8 +9,9 @@ import uuid
 from dataclasses import dataclass
 from random import Random
 
-from cloud_stub.bus import Bus, BusError, Delivery, Kind, filter_of, parse_topic
-from cloud_stub.methods import Invoke, MethodError, connection_state
+from cloud_stub.bus.api import Bus, BusError, Delivery, Kind, filter_of, parse_topic
+from cloud_stub.hub.methods import Invoke, MethodError
+from cloud_stub.hub.presence import Sightings
 from cloud_stub.store import DeviceState, Observed, Store
 from emulator.errors import UsageError
 from emulator.faults import Undo
@@ -53,6 +54,7 @@ class ZapCloud:
         self._invoke = invoke
         self._rng = rng
         self._undo: list[Undo] = []
+        self._sightings = Sightings()
         self._reactions: dict[str, asyncio.Task[None]] = {}
         self.policy = policy or Policy()
         self.messages_up = 0
@@ -96,11 +98,10 @@ class ZapCloud:
             self._react(route.device_id, state, observation)
 
     def _connection(self, delivery: Delivery) -> None:
-        route = parse_topic(delivery.topic)
-        online = connection_state(delivery.payload)
-        state = self._state(route.device_id) if route else None
-        if state is not None and online is not None:
-            state.online = online
+        news = self._sightings.heard(delivery)
+        state = self._state(news.device_id) if news else None
+        if state is not None and news is not None:
+            state.online = news.connected
 
     def _state(self, device_id: str) -> DeviceState | None:
         try:

@@ -35,12 +35,21 @@ class Ended:
 class Program:
     """A running program in a process group of its own. Its standard error is read at the end."""
 
-    def __init__(self, *command: str, env: Mapping[str, str] | None = None, tell: int = subprocess.PIPE) -> None:
-        """With `tell` = `subprocess.STDOUT`, lines of standard error can be waited for too."""
+    def __init__(
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        tell: int = subprocess.PIPE,
+        hear: int = subprocess.DEVNULL,
+    ) -> None:
+        """With `tell` = `subprocess.STDOUT`, lines of standard error can be waited for too.
+
+        With `hear` = `subprocess.PIPE`, it reads what `say` is given.
+        """
         self._process = subprocess.Popen(
             command,
             env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL,
+            stdin=hear,
             stdout=subprocess.PIPE,
             stderr=tell,
             process_group=0,
@@ -62,7 +71,7 @@ class Program:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self._process.wait(STOP_S)
-        for pipe in (self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
 
@@ -83,6 +92,12 @@ class Program:
         while text not in (line := self.line(within_s)):
             pass
         return line
+
+    def say(self, line: str) -> None:
+        """Type a line at it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     def send_signal(self, number: signal.Signals) -> None:
         """As ``kill`` does."""

@@ -9,6 +9,9 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 PROGRAM_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 """Where programs are looked for: Debian keeps servers in directories that an ordinary user's PATH leaves out."""
@@ -39,7 +42,33 @@ class Root:
         return None if os.geteuid() == 0 else "not root: run the tests as root"
 
 
-Requirement = Program | Root
+@dataclass(frozen=True, slots=True)
+class Venv:
+    """A virtual environment that a script of tools/ makes: it ends by leaving a copy of its pins there."""
+
+    name: str
+    path: Path
+    pins: Path
+    script: str
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.path / "bin" / "python"
+
+    def lacking(self) -> str | None:
+        """As `Program.lacking`."""
+        made = self.path / "installed.txt"
+        if made.is_file() and made.read_bytes() == self.pins.read_bytes():
+            return None
+        return f"{self.name} are not installed: run {self.script}"
+
+
+AZURE_SDKS = Venv(
+    "azure-sdks", ROOT / ".cache" / "azure-sdks", ROOT / "tests" / "azure" / "requirements.txt", "tools/azure-venv"
+)
+
+Requirement = Program | Root | Venv
 
 REQUIREMENTS: dict[str, Requirement] = {
     row.name: row
@@ -55,6 +84,7 @@ REQUIREMENTS: dict[str, Requirement] = {
         Program("openssl", "openssl"),
         Program("setpriv", "util-linux"),
         Program("unshare", "util-linux"),
+        AZURE_SDKS,
     )
 }
 """What ``@pytest.mark.needs(...)`` may name."""

@@ -181,11 +181,15 @@ def _in_virtual_time(path: Path) -> bool:
     return path.is_relative_to("tests/sim") or any("SimLoop" in text for text in texts)
 
 
+IN_REAL_TIME = ("tests/integration", "tests/vectors", "tests/bench", "tests/hub/soak.py", "tests/hub/streams.py")
+"""What meets processes that take their time."""
+
+
 def test_tests_do_not_sleep_in_real_time() -> None:
-    """Only the integration tests meet processes that take their time; under SimLoop a sleep costs nothing."""
+    """Under SimLoop a sleep costs nothing."""
     slept = []
     for path in python_files("tests"):
-        if path.is_relative_to("tests/integration") or path.is_relative_to("tests/vectors"):
+        if any(path.is_relative_to(place) for place in IN_REAL_TIME):
             continue
         virtual = _in_virtual_time(path)
         for call, name in _calls(path):

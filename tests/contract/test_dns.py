@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.dns import DnsServer
+from cloud_stub.site.dns import DnsServer
 from emulator.boot.lookup import Lookup
 from emulator.clock import Rtc
 from emulator.env import Env

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_stub.dhcp_faults import FAULTS
+from cloud_stub.site.dhcp_faults import FAULTS
 from tests.contract.worlds import Case, agree, degrades, kinds, passes, stays, stops
 
 CASES: dict[str, Case] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_stub.dns_faults import FAULTS
+from cloud_stub.site.dns_faults import FAULTS
 from tests.contract.worlds import Case, agree, degrades, kinds, passes, stops
 
 NOWHERE = "203.0.113.66"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud_stub.ntp_faults import FAULTS
+from cloud_stub.site.ntp_faults import FAULTS
 from tests.contract.worlds import FAILED, Case, agree, before, kinds, passed, passes, stops
 
 YEAR_S = 365 * 86_400.0

@@ -4,8 +4,22 @@ from typing import Any, get_args
 
 import pytest
 
-from cloud_stub import bundle_faults, endpoint_faults
-from tests.contract.worlds import FAILED, PASSES, Case, Row, agree, before, kinds, passed, passes, stops
+from cloud_stub import bundle_faults
+from cloud_stub.hub import faults as endpoint_faults
+from tests.contract.worlds import (
+    FAILED,
+    OFFLINE,
+    ONLINE,
+    PASSES,
+    Case,
+    Row,
+    agree,
+    before,
+    kinds,
+    passed,
+    passes,
+    stops,
+)
 
 BAD = get_args(endpoint_faults.BadCertificateKind)
 VENDOR = "devices.zaptec.com"
@@ -29,6 +43,31 @@ def unfetched(why: str, *faults: dict[str, Any]) -> Case:
     return Case(faults=(*LOST, *faults), rows=rows, heals="boot.trust.degraded", ends="trust.fetched")
 
 
+def ungreeted(why: str, fault: dict[str, Any]) -> Case:
+    """A charger that logs in, and whose first messages come to nothing."""
+    rows = (*PASSES, ("greeting", "failed", why), *passed(start="names"))
+    return Case(faults=(fault,), rows=rows, heals="device.greeting_failed")
+
+
+def cut(why: str, fault: dict[str, Any]) -> Case:
+    """A charger whose session ends after the login."""
+    rows = (*PASSES, ("session", "lost", why), *passed(start="names"))
+    return Case(faults=(fault,), rows=rows, strikes=ONLINE, heals=OFFLINE)
+
+
+AFTER_BOOT = {
+    "hub.half_open": "is noticed when a ping goes unanswered, minutes later",
+    "hub.late_pingresp": "as above",
+    "hub.twin_status": "the charger goes on without its twin",
+    "hub.twin_silent": "as above",
+    "hub.desired_lost": "strikes what comes down in a session",
+    "hub.desired_twice": "as above",
+    "hub.desired_out_of_order": "as above",
+    "hub.method_twice": "as above",
+    "hub.c2d_again": "as above",
+}
+"""Faults that no attempt at a stage tells of, and why."""
+
 CASES: dict[str, Case] = {
     "nothing is broken": passes(),
     **{
@@ -42,11 +81,20 @@ CASES: dict[str, Case] = {
     "the hub is not available": stops("hub", "hub_refused", {"kind": "hub.connack", "code": 3}),
     "the hub refuses, three times": stops("hub", "hub_refused", {"kind": "hub.connack", "code": 5}, again=3),
     "the hub has another key": stops("hub", "hub_refused", {"kind": "hub.wrong_key"}),
-    "the hub acknowledges nothing": Case(
-        faults=({"kind": "hub.drop_puback"},),
-        rows=(*PASSES, ("greeting", "failed", "timed_out"), *passed(start="names")),
-        heals="device.greeting_failed",
+    "the hub acknowledges nothing": ungreeted("timed_out", {"kind": "hub.drop_puback"}),
+    "the hub acknowledges late": ungreeted("timed_out", {"kind": "hub.delay_puback", "delay_s": 60.0}),
+    "the hub closes with the first message": ungreeted("closed", {"kind": "hub.close_after"}),
+    "the hub's quota is used up": ungreeted("closed", {"kind": "hub.quota"}),
+    "the twin is larger than the charger reads": ungreeted(
+        "closed", {"kind": "hub.oversize_reply", "size_bytes": 300_000}
     ),
+    "the device is disabled": stops("hub", "hub_refused", {"kind": "hub.device_disabled"}),
+    "the device is deleted": stops("hub", "hub_refused", {"kind": "hub.device_deleted"}),
+    "the hub's clock is a week ahead": stops(
+        "hub", "hub_refused", {"kind": "hub.clock_skew", "offset_s": 8 * 86_400.0}
+    ),
+    "the hub cuts the session as if its token had run out": cut("closed", {"kind": "hub.token_cut"}),
+    "somebody else logs in as this charger": cut("reset", {"kind": "hub.takeover"}),
     "no bundle, and nothing is broken": Case(
         faults=LOST,
         rows=(*before("trust"), ("bundle", "fetched", None), *passed(start="trust")),
@@ -90,7 +138,9 @@ def test_both_worlds_tell_what_the_table_says(told, case: str) -> None:
 
 
 def test_every_fault_has_a_row() -> None:
-    assert {fault.kind for fault in (*endpoint_faults.FAULTS, *bundle_faults.FAULTS)} <= kinds(CASES)
+    everything = {fault.kind for fault in (*endpoint_faults.FAULTS, *bundle_faults.FAULTS)}
+    assert everything == kinds(CASES) & everything | AFTER_BOOT.keys()
+    assert not kinds(CASES) & AFTER_BOOT.keys()
 
 
 def test_every_bad_certificate_has_a_row() -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from cloud_stub import bundle_faults, endpoint_faults
+from cloud_stub import bundle_faults
+from cloud_stub.hub import faults as endpoint_faults
 from emulator.device.charger import Charger
 from emulator.faults import Undo
 from emulator.net.place import Setup

@@ -13,7 +13,7 @@ import pytest
 
 from certs.layout import HUB_HOST, CertsDir
 from certs.make import default_dir, ensure
-from cloud_stub.broker import mosquitto_binary
+from cloud_stub.bus.broker import mosquitto_binary
 from emulator.clock import Rtc, system_utc
 from emulator.errors import NetError, NetReason
 from emulator.machines.mqtt import (

@@ -11,10 +11,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from cloud_stub.broker import mosquitto_binary
-from cloud_stub.bus import BusError, Delivery
-from cloud_stub.lean import LeanMosquittoBus
-from cloud_stub.mosquitto import MosquittoBus, MosquittoProcess
+from cloud_stub.bus.api import BusError, Delivery
+from cloud_stub.bus.broker import mosquitto_binary
+from cloud_stub.bus.lean import LeanMosquittoBus
+from cloud_stub.bus.mosquitto import MosquittoBus, MosquittoProcess
 from emulator.errors import UsageError
 from emulator.wire.address import Address
 
@@ -103,7 +103,7 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     """Even when the parent is killed and can do nothing about it."""
     code = (
         "import asyncio, sys, pathlib\n"
-        "from cloud_stub.mosquitto import MosquittoProcess\n"
+        "from cloud_stub.bus.mosquitto import MosquittoProcess\n"
         "async def main():\n"
         "    broker = MosquittoProcess(pathlib.Path(sys.argv[1]))\n"
         "    await broker.start()\n"

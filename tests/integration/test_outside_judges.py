@@ -18,13 +18,15 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from certs.layout import HUB_HOST, CertsDir
 from certs.make import ensure
-from cloud_stub.contexts import contexts_of
-from cloud_stub.endpoint import Endpoint
-from cloud_stub.hub import HubRules
-from cloud_stub.methods import MethodResult, Methods
-from cloud_stub.mosquitto import MosquittoBus, MosquittoProcess
-from cloud_stub.registry import Registry, derived_keys
-from cloud_stub.store import Store
+from cloud_stub.bus.mosquitto import MosquittoBus, MosquittoProcess
+from cloud_stub.hub.contexts import contexts_of
+from cloud_stub.hub.endpoint import Endpoint
+from cloud_stub.hub.memory import hub_memory
+from cloud_stub.hub.methods import MethodResult, Methods
+from cloud_stub.hub.policies import Policies
+from cloud_stub.hub.rules import HubRules
+from cloud_stub.state.database import State
+from cloud_stub.state.registry import derived_keys
 from emulator.clock import system_utc
 from emulator.net.api import Address
 from emulator.net.loopback import LoopbackHost, claim_plan
@@ -52,7 +54,7 @@ class Hub:
 async def running(directory: Path) -> AsyncIterator[Hub]:
     loop, certs = asyncio.get_running_loop(), ensure(directory / "certs")
     plan, claim = claim_plan(Random(os.getpid()))
-    registry, store, broker = Registry(derived_keys(b"s" * 32)), Store(), MosquittoProcess(directory)
+    memory, broker = hub_memory(State(), derived_keys(b"s" * 32), system_utc), MosquittoProcess(directory)
     address = Address(f"{plan.prefix}.2.1", 8883)
     bus = MosquittoBus(await broker.start())
     methods = Methods(bus)
@@ -60,8 +62,8 @@ async def running(directory: Path) -> AsyncIterator[Hub]:
         rng=Random(1),
         utc=system_utc,
         now=loop.time,
-        registry=registry,
-        store=store,
+        memory=memory,
+        policies=Policies(b"s" * 32),
         bus=bus,
         contexts=contexts_of(certs, HUB_HOST),
         rules=HubRules(HUB_HOST),
@@ -72,7 +74,7 @@ async def running(directory: Path) -> AsyncIterator[Hub]:
     real = plan.real(address)
     assert real is not None and broker.address is not None
     try:
-        yield Hub(certs, real, broker.address, methods, registry.produce(SERIAL).primary_key)
+        yield Hub(certs, real, broker.address, methods, memory.registry.produce(SERIAL).primary_key)
     finally:
         await endpoint.stop()
         methods.stop()
@@ -190,7 +192,7 @@ def test_paho_as_a_charger_and_mosquitto_sub_on_the_bus(tmp_path: Path) -> None:
             assert "ri:default" in await _line(lines, f'hub/{SERIAL}/d2c {{"Type":2}}', "iothub-connection-device-id")
 
             assert await hub.methods.invoke(SERIAL, "501", ["16", "4"]) == MethodResult(200, ["16", "4"])
-            await _line(lines, f"hub/{SERIAL}/method/501/", '["16", "4"]')
+            await _line(lines, f"hub/{SERIAL}/method/501/", '["16","4"]')
             await _line(lines, f"hub/{SERIAL}/method-response/200/")
 
             charger.client.publish("$iothub/twin/GET/?$rid=4200", b"", qos=0)

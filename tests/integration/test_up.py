@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from certs.make import default_dir, ensure
+from cloud_stub.bus.broker import DEATHS_MAX
 from tests.programs import CloudProgram, Ended, Program, descendants, left_over, up
 
 READY_KEYS = {
-    *("ready", "hub", "mqtt", "https", "dns", "ntp", "dhcp", "ca", "firmware_key", "control"),
+    *("ready", "hub", "mqtt", "service", "https", "dns", "ntp", "dhcp", "ca", "firmware_key", "control"),
     *("service_connection_string", "mosquitto", "loopback"),
     *("roots", "vendor_root", "bundle_key", "bundle"),
 }
@@ -49,7 +50,7 @@ def test_the_ready_line_says_where_everything_is() -> None:
     with CloudProgram() as cloud:
         assert set(cloud.ready) == READY_KEYS
         assert cloud.ready["ready"] is True
-        for name in ("mqtt", "https", "mosquitto"):
+        for name in ("mqtt", "service", "https", "mosquitto"):
             assert connects(cloud.ready[name]), name
         for name in ("dns", "ntp", "dhcp"):
             assert set(cloud.ready[name]) == {"host", "port"}
@@ -244,10 +245,15 @@ def test_ctrl_c_twice_is_as_clean_as_once(tmp_path: Path) -> None:
 
 
 @needs_mosquitto
-def test_when_its_broker_dies_it_says_so_and_ends(tmp_path: Path) -> None:
-    with CloudProgram(env={"TMPDIR": str(tmp_path)}) as cloud:
-        (broker,) = [pid for pid in descendants(cloud.pid)]
-        os.kill(broker, signal.SIGKILL)
+@pytest.mark.parametrize("bus", ["mosquitto", "lean"])
+def test_a_broker_that_dies_is_started_again_and_one_that_keeps_dying_ends_the_cloud(tmp_path: Path, bus: str) -> None:
+    with CloudProgram("--bus", bus, env={"TMPDIR": str(tmp_path)}) as cloud:
+        place = cloud.ready["mosquitto"]
+        for deaths in range(DEATHS_MAX + 1):
+            while (broker := cloud.call("GET", "/clients")[1]["mosquitto"])["restarts"] < deaths:
+                pass
+            assert connects(place)
+            os.kill(broker["pid"], signal.SIGKILL)
         ended = cloud.ended()
     assert ended.status == 2
     assert ended.errors.startswith("cloud_stub: mosquitto ended with status -9") and ended.errors.count("\n") == 1
@@ -288,7 +294,29 @@ def test_clouds_may_share_a_new_state_folder(tmp_path: Path) -> None:
             stack.push(cloud)
         keys = [cloud.__enter__().call("POST", "/devices", {"serial": "A"}) for cloud in clouds]
     assert keys[0] == keys[1] == keys[2]
-    assert sorted(path.name for path in state.iterdir()) == ["certs", "production.key"]
+    assert {path.name.partition("-")[0] for path in state.iterdir()} == {"certs", "hub.sqlite", "production.key"}
+
+
+@needs_mosquitto
+def test_of_clouds_that_share_a_state_folder_one_keeps_its_broker_there(tmp_path: Path) -> None:
+    state, temporary = tmp_path / "state", tmp_path / "tmp"
+    temporary.mkdir()
+    shutil.copytree(ensure(default_dir()).path, state / "certs")
+    options = ("--state", str(state))
+    with CloudProgram(*options, env={"TMPDIR": str(temporary)}) as first:
+        assert (state / "bus" / "mosquitto.conf").exists() and list(temporary.iterdir()) == []
+        with CloudProgram(*options, env={"TMPDIR": str(temporary)}) as second:
+            assert first.ready["mosquitto"] != second.ready["mosquitto"]
+            assert first.ready["mqtt"] != second.ready["mqtt"]
+            assert len(list(temporary.iterdir())) == 1
+            second.press_ctrl_c()
+            assert second.ended() == Ended(0, "", "")
+        assert list(temporary.iterdir()) == []
+        first.press_ctrl_c()
+        assert first.ended() == Ended(0, "", "")
+    assert {path.name for path in (state / "bus").iterdir()} == {"bus.json", "mosquitto.conf", "mosquitto.db"}
+    with CloudProgram(*options) as again:
+        assert again.ready["mosquitto"] == first.ready["mosquitto"] and again.ready["mqtt"] == first.ready["mqtt"]
 
 
 # Bad input

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cloud_stub.methods import MethodError
+from cloud_stub.hub.methods import MethodError
 from emulator.clock import SimLoop
 from emulator.device.car import Car
 from emulator.device.charger import Charger

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.dns import DnsServer
+from cloud_stub.site.dns import DnsServer
 from emulator.boot.lookup import SERVERS_MAX, Lookup
 from emulator.clock import Rtc, SimLoop
 from emulator.env import Env

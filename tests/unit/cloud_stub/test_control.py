@@ -8,12 +8,15 @@ from typing import Any
 import httpx
 import pytest
 
-from cloud_stub.bus import Delivery, LocalBus
+from cloud_stub.bus.api import VERSION, Delivery, LocalBus
 from cloud_stub.control import FAULTS_MAX, Control
-from cloud_stub.methods import MethodError, MethodFault, MethodResult
-from cloud_stub.ntp import NtpServer
-from cloud_stub.ntp_faults import Kiss
-from cloud_stub.registry import Registry, derived_keys
+from cloud_stub.hub.memory import hub_memory
+from cloud_stub.hub.methods import MethodError, MethodResult
+from cloud_stub.site.ntp import NtpServer
+from cloud_stub.site.ntp_faults import Kiss
+from cloud_stub.state.database import State
+from cloud_stub.state.errors import ErrorCode
+from cloud_stub.state.registry import derived_keys
 from cloud_stub.store import Observed, Store
 from emulator.errors import UsageError
 from emulator.faults import Injected, fault_from
@@ -24,11 +27,25 @@ NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 SERIAL = "ZPR000001"
 
 
+class Log:
+    """What devices did at an endpoint."""
+
+    def __init__(self) -> None:
+        self.entries = [{"t": 2.0, "event": "connect"}, {"t": 3.0, "event": "close"}]
+
+    async def device_history(self, device_id: str) -> list[dict[str, Any]]:
+        return self.entries if device_id == SERIAL else []
+
+    async def forget_device(self, device_id: str) -> None:
+        self.entries = []
+
+
 class Portal:
     """A control API over real collaborators; commands go to `answer`."""
 
     def __init__(self) -> None:
-        self.registry = Registry(derived_keys(b"s" * 32))
+        self.memory = hub_memory(State(), derived_keys(b"s" * 32), lambda: NOON)
+        self.registry = self.memory.registry
         self.store = Store()
         self.bus = LocalBus()
         self.now_s = 0.0
@@ -36,15 +53,17 @@ class Portal:
         self.offers: list[tuple[str, str]] = []
         self.calls: list[tuple[str, str, Any, float]] = []
         self.answer: MethodResult | Exception = MethodResult(200, None)
+        self.log = Log()
         self.control = Control(
             services={"ntp": [self.ntp]},
-            registry=self.registry,
+            memory=self.memory,
             store=self.store,
             bus=self.bus,
             invoke=self._invoke,
             inject=self._inject,
             offer=self._offer,
             publish=self._publish,
+            device_logs=[self.log, self.log],
             pages={"/ready": lambda: {"ready": True}},
         )
 
@@ -112,7 +131,7 @@ def test_a_device_shows_its_state_and_no_key(portal: Portal) -> None:
         state.complete(CompletedSession("a", 1.5, NOON, NOON, True, False, "", "OCMF|{}"))
         shown = await expect(client, 200, "GET", f"/devices/{SERIAL}")
         assert shown["online"] and shown["observations"] == {"710": {"value": "3", "at": "2026-06-01T12:00:00+00:00"}}
-        assert shown["sessions"][0]["energy_kwh"] == 1.5 and shown["twin"]["desired_version"] == 1
+        assert shown["sessions"][0]["energy_kwh"] == 1.5 and shown["twin"]["properties"]["desired"]["$version"] == 1
         assert "key" not in str(shown).lower() and device.primary_key.hex() not in str(shown)
 
     portal.run(story)
@@ -129,9 +148,9 @@ def test_a_method_is_called_and_the_answer_passed_on(portal: Portal) -> None:
         }
         await expect(client, 200, "POST", path)
         assert portal.calls == [(SERIAL, "501", ["16", "4"], 5.0), (SERIAL, "501", None, 30.0)]
-        portal.answer = MethodError(MethodFault.NOT_ONLINE, SERIAL)
+        portal.answer = MethodError(ErrorCode.NOT_ONLINE, SERIAL)
         assert (await expect(client, 503, "POST", path))["code"] == 404103
-        portal.answer = MethodError(MethodFault.BAD_ARGUMENT, SERIAL)
+        portal.answer = MethodError(ErrorCode.BAD_ARGUMENT, SERIAL)
         await expect(client, 400, "POST", path)
 
     portal.run(story)
@@ -143,11 +162,11 @@ def test_desired_properties_go_to_the_bus(portal: Portal) -> None:
         got: list[Delivery] = []
         await portal.bus.subscribe("hub/+/desired", got.append)
         await expect(client, 202, "PUT", f"/devices/{SERIAL}/desired", {"Settings": {"511": "10"}})
-        assert [(item.topic, item.payload) for item in got] == [
-            (f"hub/{SERIAL}/desired", b'{"Settings": {"511": "10"}}')
-        ]
+        pushed = b'{"Settings":{"511":"10"},"$version":2}'
+        assert got == [Delivery(f"hub/{SERIAL}/desired", pushed, ((VERSION, "2"),))]
         await expect(client, 202, "PATCH", f"/devices/{SERIAL}/desired", {"Settings": None})
-        assert got[-1].payload == b'{"Settings": null}'
+        assert got[-1].payload == b'{"Settings":null,"$version":3}'
+        assert portal.memory.twins.get(SERIAL).desired.data == {}
         await expect(client, 400, "PUT", f"/devices/{SERIAL}/desired", [1])
         await portal.bus.stop()
         await expect(client, 503, "PUT", f"/devices/{SERIAL}/desired", {"a": 1})
@@ -160,10 +179,10 @@ def test_desired_properties_go_to_the_bus(portal: Portal) -> None:
     [
         ([1], "body: patch is not a JSON object"),
         ({"a.b": 1}, "body: a key has a point"),
-        ({"$version": 1}, "body: a key has a point, dollar sign"),
+        ({"$other": 1}, "body: a key has a point, dollar sign"),
         ({"a": "x" * 5000}, "body: a text is over"),
         ({"a": 1 << 60}, "body: an integer is out of range"),
-        ({"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}}}, "body: nested deeper"),
+        ({"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}}}}}, "body: nested deeper"),
         ({f"k{number}": "x" * 4000 for number in range(9)}, "body: section would be over"),
     ],
 )
@@ -175,6 +194,18 @@ def test_a_patch_that_the_hub_would_drop_is_refused(portal: Portal, method: str,
         await portal.bus.subscribe("hub/+/desired", got.append)
         assert words in (await expect(client, 400, method, f"/devices/{SERIAL}/desired", patch))["error"]
         assert got == []
+
+    portal.run(story)
+
+
+def test_what_a_device_did_at_all_endpoints_is_shown_and_cleared(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        path = f"/devices/{SERIAL}/history"
+        history = (await expect(client, 200, "GET", path))["history"]
+        assert [entry["t"] for entry in history] == [2.0, 2.0, 3.0, 3.0]
+        assert (await expect(client, 200, "DELETE", path))["history"] == history
+        assert (await expect(client, 200, "GET", path))["history"] == []
+        assert (await expect(client, 200, "GET", "/devices/nobody/history"))["history"] == []
 
     portal.run(story)
 

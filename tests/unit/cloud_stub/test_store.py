@@ -8,12 +8,11 @@ NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 SESSION = CompletedSession("a", 1.5, NOON, NOON, True, False, "", "OCMF|{}")
 
 
-def test_a_device_begins_with_the_settings_of_a_new_twin() -> None:
-    store = Store({"711": "1"})
+def test_a_device_is_remembered_from_its_first_use() -> None:
+    store = Store()
     assert store.get("ZPR000001") is None
     state = store.device("ZPR000001")
-    assert state.twin.desired == {"Settings": {"711": "1"}} and state.twin.desired_version == 1
-    assert store.device("ZPR000001") is state and list(store) == ["ZPR000001"]
+    assert not state.online and store.device("ZPR000001") is state and list(store) == ["ZPR000001"]
 
 
 def test_the_last_value_counts_and_the_number_of_ids_is_limited() -> None:

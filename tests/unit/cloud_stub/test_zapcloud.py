@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_stub.bus import BusError, Kind, LocalBus, topic_of
-from cloud_stub.methods import MethodError, MethodFault, MethodResult
+from cloud_stub.bus.api import BusError, Kind, LocalBus, topic_of
+from cloud_stub.hub.methods import MethodError, MethodResult
+from cloud_stub.state.errors import ErrorCode
 from cloud_stub.store import Store
 from cloud_stub.zapcloud import Policy, ZapCloud
 from emulator.clock import SimLoop
@@ -114,7 +115,7 @@ def test_without_auto_start_the_cloud_only_listens() -> None:
     cloud.run(story)
 
 
-@pytest.mark.parametrize("refusal", [400, MethodError(MethodFault.DISCONNECTED, SERIAL), BusError("bus is stopped")])
+@pytest.mark.parametrize("refusal", [400, MethodError(ErrorCode.CONNECTION_CLOSED, SERIAL), BusError("bus is stopped")])
 def test_no_start_without_a_session_id(refusal: int | Exception) -> None:
     cloud = Backend()
     cloud.answers = [refusal]

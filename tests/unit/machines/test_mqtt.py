@@ -21,6 +21,7 @@ from emulator.machines.mqtt import (
     MqttClient,
     MqttServer,
     NotConnected,
+    PingAsked,
     PublishAsked,
     Received,
     Refused,
@@ -101,10 +102,18 @@ class Pair:
             if not up and not down:
                 return
             for part in self._parts(up):
-                self.at_server += self.server.receive(part, self.now)
+                self._serve(self.server.receive(part, self.now))
             for part in self._parts(down):
                 self.at_client += self.client.receive(part, self.now)
         raise AssertionError("the machines never stop talking")
+
+    def _serve(self, events: list[ServerEvent]) -> None:
+        """What every server does at once: answer pings."""
+        for event in events:
+            if isinstance(event, PingAsked):
+                self.server.pong()
+            else:
+                self.at_server.append(event)
 
     def log_in(self) -> None:
         self.client.start(self.now)

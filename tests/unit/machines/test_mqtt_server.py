@@ -3,11 +3,14 @@
 import pytest
 
 from emulator.machines.mqtt import (
+    Acked,
     ConnectAsked,
     Disconnected,
     Ended,
     EndReason,
     MqttServer,
+    NotConnected,
+    PingAsked,
     PublishAsked,
 )
 from emulator.wire.mqtt import (
@@ -15,9 +18,11 @@ from emulator.wire.mqtt import (
     Connect,
     Decoder,
     Disconnect,
+    MqttError,
     Packet,
     PingReq,
     PingResp,
+    PubAck,
     PubComp,
     Publish,
     PubRec,
@@ -58,8 +63,8 @@ def test_what_is_sent_ahead_of_connack_is_read_after_accept() -> None:
     assert server.receive(encode(Disconnect()), 2.0) == []
     server.accept(True, 3.0)
     assert server.deadline() == 3.0
-    assert server.wake(3.0) == [PublishAsked(Publish("t", b"early", 1, packet_id=1)), Disconnected()]
-    assert said(server) == [ConnAck(True, 0), PingResp()]
+    assert server.wake(3.0) == [PublishAsked(Publish("t", b"early", 1, packet_id=1)), PingAsked(), Disconnected()]
+    assert said(server) == [ConnAck(True, 0)]
 
 
 def test_what_is_sent_ahead_of_a_refusal_is_never_read() -> None:
@@ -133,3 +138,30 @@ def test_a_client_that_waits_for_a_decision_is_not_kept_for_ever() -> None:
     server = new_server()
     server.receive(encode(CONNECT), 0.0)
     assert server.wake(450.0) == [Ended(EndReason.KEEP_ALIVE)]
+
+
+def test_a_ping_is_answered_when_the_owner_says_so() -> None:
+    server = open_server()
+    assert server.receive(encode(PingReq()), 1.0) == [PingAsked()]
+    assert said(server) == []
+    server.pong()
+    assert said(server) == [PingResp()]
+    server.receive(encode(Disconnect()), 2.0)
+    server.pong()
+    assert said(server) == []
+
+
+def test_a_message_that_is_sent_again_keeps_its_id_and_has_dup() -> None:
+    server = open_server()
+    packet_id = server.publish("t", b"a", qos=1, now=0.0)
+    server.publish_again(packet_id, "t", b"a")
+    assert said(server) == [
+        Publish("t", b"a", 1, packet_id=packet_id),
+        Publish("t", b"a", 1, dup=True, packet_id=packet_id),
+    ]
+    assert server.receive(encode(PubAck(packet_id)), 1.0) == [Acked(packet_id)]
+    with pytest.raises(MqttError, match="not in flight"):
+        server.publish_again(packet_id, "t", b"a")
+    server.receive(encode(Disconnect()), 2.0)
+    with pytest.raises(NotConnected):
+        server.publish_again(packet_id, "t", b"a")

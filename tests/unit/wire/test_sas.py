@@ -145,3 +145,13 @@ def test_garbage_gives_a_token_or_sas_error(text: str, head: str) -> None:
 def test_signatures_stay_out_of_repr() -> None:
     sas = parse_sas(CHARGER_TOKEN)
     assert repr(sas.signature) not in repr(sas)
+
+
+@pytest.mark.parametrize("resource", ["hub.net/devices/a%41", "hub.net%2Fdevices%2Fa%2541"])
+def test_an_id_with_a_percent_sign_may_be_written_plain_or_encoded(resource: str) -> None:
+    assert covers(resource, "hub.net", "a%41")
+
+
+@pytest.mark.parametrize(("resource", "host"), [("hub.net:8883/devices", "hub.net"), ("hub.net", "HUB.net:443")])
+def test_a_port_does_not_count(resource: str, host: str) -> None:
+    assert covers(resource, host, "dev")
