@@ -41,6 +41,8 @@ class Device(threading.Thread):
         self.logins = 0
         self.sending = threading.Event()
         self.sending.set()
+        self.quiet = threading.Event()
+        """Set once it has begun to ask for its twin instead: no message of its own is under way any more."""
         self.leave = threading.Event()
         self._cloud = cloud
         self._stay = stay
@@ -75,6 +77,8 @@ class Device(threading.Thread):
         self._number += 1
         payload, packet_id = f"{self.one.device_id} {self._number}".encode(), self._number % 65_535 + 1
         sends = self.sending.is_set()
+        if not sends:
+            self.quiet.set()
         topic = self.one.events if sends else "$iothub/twin/GET/?$rid=1"
         line.send(Publish(topic, payload if sends else b"", qos=1, packet_id=packet_id))
         assert self._await(line, PubAck) == PubAck(packet_id)
@@ -210,6 +214,7 @@ class Streams:
         self.office.join()
         for device in self.devices:
             device.sending.clear()
+        until(lambda: all(device.quiet.is_set() for device in self.devices), "not all devices have fallen silent")
         until(lambda: not (self.up.lost or self.down.lost), lambda: f"up: {self.up}; down: {self.down}")
         return self.up, self.down
 
