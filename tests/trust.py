@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from emulator.world import World
 from tests.life import SERIAL, Life
 

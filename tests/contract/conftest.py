@@ -2,7 +2,8 @@ import asyncio
 
 import pytest
 
-from tests.contract.hosts import SOON_S, WAYS, Run, Story
+from tests.contract.hosts import PARAMS, SOON_S, WAYS, Run, Story
+from tests.contract.three_worlds import DIFFERENT, PAGE
 from tests.contract.worlds import Told, told_in_both
 
 
@@ -12,7 +13,16 @@ def told(request: pytest.FixtureRequest) -> dict[str, dict[str, Told]]:
     return told_in_both(request.module.CASES)
 
 
-@pytest.fixture(params=WAYS)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the worlds tell differently, whether or not anybody opens the page."""
+    told = [report for reports in terminalreporter.stats.values() for report in reports if hasattr(report, "nodeid")]
+    if any("test_worlds_lab.py" in report.nodeid and report.when == "call" for report in told):
+        terminalreporter.section(f"three worlds ({PAGE})")
+        for (table, case), difference in DIFFERENT.items():
+            terminalreporter.line(f"{table}, {case}: {difference.because}")
+
+
+@pytest.fixture(params=PARAMS)
 def run(request: pytest.FixtureRequest) -> Run:
     """Tells a story on a fresh network of each kind."""
     loop_factory, make_site = WAYS[request.param]

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from cloud_stub.bus.api import Kind, topic_of
 from cloud_stub.hub.endpoint import Endpoint
-from cloud_stub.lab import SIM_EPOCH, SIM_PREFIX, SimWorld
 from cloud_stub.topology import Topology
+from cloud_stub.worlds import SIM_EPOCH, SIM_PREFIX, SimWorld
 from emulator.clock import Rtc, SimLoop
 from emulator.errors import NetError
 from emulator.net.api import Address, Host

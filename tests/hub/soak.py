@@ -33,6 +33,8 @@ class Soaked:
     up: Tally
     down: Tally
     logins: int
+    repeated: bool
+    """The judge or the hub had to connect to Mosquitto again, on a busy machine: some messages may come twice."""
     grown_kib: float
     """Between the end of the warm-up and the end."""
     ended: Ended
@@ -42,7 +44,7 @@ class Soaked:
         """What is not as it should be."""
         wrong = {
             "messages were lost": self.up.lost or self.down.lost,
-            "telemetry came twice, and nobody was killed": self.up.twice,
+            "telemetry came twice, and nobody was killed": self.up.twice and not self.repeated,
             "memory has grown": self.grown_kib > grown_kib_max(self.up.acknowledged),
             "the cloud did not end well": self.ended != Ended(0, "", ""),
         }
@@ -64,12 +66,13 @@ def soak(seconds: float) -> Soaked:
             warm = weight(cloud)
             _go_on(running, seconds - WARM_UP_S)
             up, down = running.settle()
+            repeated = running.watcher.connections > 1 or clients(cloud)["messages_repeated"] > 0
             logins, grown = running.logins, weight(cloud).resident_kib - warm.resident_kib
         until(lambda: clients(cloud)["connections"] == 0, "connections are left over")
         # Not at once: Mosquitto has a file open while it saves.
         until(lambda: weight(cloud).descriptors <= before.descriptors, "descriptors are left open")
         cloud.press_ctrl_c()
-        return Soaked(up, down, logins, grown, cloud.ended())
+        return Soaked(up, down, logins, repeated, grown, cloud.ended())
 
 
 def _go_on(running: Streams, seconds: float) -> None:

@@ -102,6 +102,8 @@ class Watcher:
     def __init__(self, cloud: CloudProgram, name: str) -> None:
         self.seen: Counter[bytes] = Counter()
         self._place = cloud.ready["mosquitto"]
+        self.connections = 0
+        """More than asked for: the broker may have sent again what was under way."""
         self._name = name
         self._client: Client | None = None
 
@@ -131,6 +133,7 @@ class Watcher:
             client.loop_stop()
 
     def _connected(self, client: Client, *_: Any) -> None:
+        self.connections += 1
         client.subscribe("hub/+/d2c", qos=1)
 
     def _message(self, _: Client, data: Any, message: MQTTMessage) -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from cloud_stub.lab import SIM_EPOCH
+from cloud_stub.worlds import SIM_EPOCH
 from emulator.trace import Recorder
 from tests.life import Life, live
 

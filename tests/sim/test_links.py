@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from emulator.errors import NetError, NetReason, UsageError
 from emulator.local import FACTORY, Mode
 from emulator.net.wifi import HANDSHAKE_TIMEOUT_S, SCAN_S, SCANS

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from emulator.device.car import Car
 from emulator.device.usage import until_midnight_s
 from emulator.net.meter import Usage

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from emulator.device.local_settings import SWAP_TEST_S
 from emulator.local import FACTORY
 from tests.life import SERIAL, Life, live

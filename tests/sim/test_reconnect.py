@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from emulator.device.car import Car
 from emulator.trace import Recorder, TraceEvent
 from emulator.world import World

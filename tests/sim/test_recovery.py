@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from cloud_stub.zapcloud import Policy
 from emulator.device.car import Car
 from tests.life import SERIAL, Life, live

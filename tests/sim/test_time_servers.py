@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.lab import SIM_EPOCH
+from cloud_stub.worlds import SIM_EPOCH
 from emulator.trace import Recorder, TraceEvent
 from emulator.world import World
 from tests.life import Life, live

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cloud_stub.lab import SimWorld
+from cloud_stub.worlds import SimWorld
 from emulator.clock import SimLoop
 from emulator.device.charger import Charger
 from emulator.errors import UsageError

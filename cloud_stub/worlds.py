@@ -63,9 +63,7 @@ class OneProcessWorld:
         """Build the network and start every service."""
         topology, bus = await self._build()
         now = asyncio.get_running_loop().time
-        zone, appliances = topology.zone(self._profile.network), Appliances(topology.portal, topology.proxy)
-        lan, cell = topology.lan, topology.cell
-        self._surroundings = Surroundings(self._options.setup, self._rng, now, zone, appliances, lan=lan, cell=cell)
+        self._surroundings = self._around(topology)
         parts = CloudParts(
             certs=self._certs,
             profile=self._profile,
@@ -113,7 +111,7 @@ class OneProcessWorld:
         profile = self._profile.with_changes(dict(changes or {}), where=serial)
         settings = FACTORY.with_changes(dict(local or {}), where=f"{serial}: local")
         spot = Place().with_changes(dict(place or {}), where=f"{serial}: place")
-        around = self._surroundings.around(self._charger_host(serial), serial, spot)
+        around = self._captured(self._surroundings.around(self._charger_host(serial), serial, spot))
         host = MeteredHost(around, meter := DataMeter(), ports_of(profile.network))
         device = self.cloud.registry.produce(serial)
         spec = Spec(
@@ -132,7 +130,9 @@ class OneProcessWorld:
         trace = Trace(serial, self._options.sinks, now, lambda: rtc.now() if rtc.trusted else None)
         flash = MemoryFlash()
         flash.put(BUNDLE_KEY, self.cloud.bundle.newest.reply)
-        return spec, Env(host, rtc, flash, trace, str(self._options.seed), meter)
+        capture = self._options.capture
+        keylog = None if capture is None else capture.keylog
+        return spec, Env(host, rtc, flash, trace, str(self._options.seed), meter, keylog)
 
     def inject(self, fault: Mapping[str, Any], *, where: str) -> Undo:
         """Strike the site and the links here, everything else in the cloud."""
@@ -160,6 +160,12 @@ class OneProcessWorld:
         """Make the network and the bus."""
         raise NotImplementedError
 
+    def _around(self, topology: Topology) -> Surroundings:
+        """The links of chargers, and the router of the site."""
+        zone, appliances = topology.zone(self._profile.network), Appliances(topology.portal, topology.proxy)
+        now, lan, cell = asyncio.get_running_loop().time, topology.lan, topology.cell
+        return Surroundings(self._options.setup, self._rng, now, zone, appliances, lan=lan, cell=cell)
+
     def _utc(self) -> Utc:
         """True time, as NTP and the hub have it."""
         raise NotImplementedError
@@ -169,6 +175,11 @@ class OneProcessWorld:
 
     def _charger_host(self, serial: str) -> Host:
         raise NotImplementedError
+
+    def _captured(self, host: Host) -> Host:
+        """The host of a charger behind its link; a capture that is wanted stands in front of it."""
+        capture = self._options.capture
+        return host if capture is None else capture.around(host, self._utc())
 
     def _rng(self, purpose: str) -> Random:
         return Random(f"{self._options.seed}/{purpose}")  # noqa: S311 - repeatable, never for secrets
