@@ -126,6 +126,9 @@ class DhcpServer(DatagramService):
         match asked.type:
             case MessageType.DISCOVER if self._is_shut(asked, who, scope):
                 return "no address left", None
+            case MessageType.DISCOVER if self.faults.strikes(faults.Conflict, who):
+                scope.pool.hold_taken(asked.mac, _number(scope.server), self.now())
+                return _grant(MessageType.OFFER, asked, scope, scope.server)
             case MessageType.DISCOVER:
                 return self._on_discover(asked, scope)
             case MessageType.REQUEST:

@@ -57,6 +57,13 @@ class Nak(Fault):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Conflict(Fault):
+    """A DISCOVER is answered with the address of a machine that is there already, the server's own, which it lends."""
+
+    kind: ClassVar[str] = "dhcp.conflict"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShortLease(Fault):
     """An OFFER or ACK is for so many seconds only, which may be over before the boot is."""
 
@@ -120,6 +127,7 @@ FAULTS: tuple[type[Fault], ...] = (
     WrongDns,
     Exhausted,
     Nak,
+    Conflict,
     ShortLease,
     Slow,
     ShortOption,

@@ -79,6 +79,7 @@ class Pool:
     ) -> None:
         self._free = _Free(first, last, (*without, *reserved))
         self._reserved = frozenset(reserved)
+        self._without = frozenset(without)
         self._reserved_free = set(reserved)
         self.size = len(self._free) + len(self._reserved)
         self._lease_s = lease_s
@@ -107,6 +108,11 @@ class Pool:
         if address is not None and not self._is_leased(mac):
             self._hold(mac, address, now + OFFER_HOLD_S, leased=False)
         return address
+
+    def hold_taken(self, mac: str, address: int, now: float) -> None:
+        """Hold an address for a client as if it could be lent; it is one of `without`, which somebody has."""
+        self.release(mac, now)
+        self._hold(mac, address, now + OFFER_HOLD_S, leased=False)
 
     def lease(self, mac: str, wanted: int, now: float, *, own: int | None = None, lease_s: float | None = None) -> bool:
         """Lease the wanted address from now, for `lease_s` or the full time, if it is the client's or nobody's."""
@@ -163,7 +169,7 @@ class Pool:
     def _give_back(self, address: int) -> None:
         if address in self._reserved:
             self._reserved_free.add(address)
-        else:
+        elif address not in self._without:
             self._free.give_back(address)
 
     def _hold(self, mac: str, address: int, until: float, *, leased: bool) -> None:

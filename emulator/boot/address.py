@@ -4,7 +4,7 @@ import asyncio
 import math
 from typing import Any
 
-from emulator.boot.outcome import Failed, Outcome, Passed, Why
+from emulator.boot.outcome import Degraded, Failed, Outcome, Passed, Why
 from emulator.boot.remembered import forget_address, remember_address, remembered_address
 from emulator.boot.state import Boot
 from emulator.errors import NetError
@@ -22,10 +22,16 @@ async def address(boot: Boot) -> Outcome:
     await boot.lease_wanted()
     client = _client(boot)
     socket = await boot.env.host.udp(CLIENT_PORT, broadcast=True)
+    declined: list[str] = []
     try:
-        async with asyncio.timeout(boot.spec.profile.dhcp.budget_s):
+        async with asyncio.timeout(boot.spec.profile.dhcp.budget_s) as limit:
             result = await _obtain(boot, client, socket)
+            while isinstance(result, Bound) and await _is_taken(boot, result.lease.address, limit):
+                declined.append(result.lease.address)
+                result = await _decline(boot, client, socket, result.lease)
     except TimeoutError:
+        if declined:
+            return Failed(Why.ADDRESS_CONFLICT, f"{_in_use(declined)}; no other in state {client.state}")
         return Failed(Why.NO_ACK if client.state is State.REQUESTING else Why.NO_OFFER, _in_words(client))
     finally:
         socket.close()
@@ -35,6 +41,8 @@ async def address(boot: Boot) -> Outcome:
     boot.lease_won()
     how = "remembered" if result.asked_in is State.REBOOTING else "discovered"
     boot.notes = {**_facts(result.lease), "how": how, "offered_by": list(client.offered_by)}
+    if declined:
+        return Degraded(Why.ADDRESS_CONFLICT, f"{_in_use(declined)}; got {result.lease.address}")
     return Passed(result.lease.address)
 
 
@@ -68,7 +76,12 @@ async def keep_lease(boot: Boot) -> None:
             _lose(boot, result)
             return
         boot.env.trace.emit("lease.renewed", **_facts(result.lease), by=result.asked_in.lower())
-        take_lease(boot, client, result.lease)
+        try:
+            take_lease(boot, client, result.lease)
+        except NetError as error:
+            boot.env.trace.emit("lease.upkeep_failed", why=error.reason.value)
+            boot.drop_lease()
+            return
 
 
 async def release_lease(boot: Boot) -> None:
@@ -101,6 +114,25 @@ async def _obtain(boot: Boot, client: DhcpClient, socket: Datagrams) -> Bound | 
         boot.env.trace.emit("lease.forgotten", server=result.server, message=result.message)
         result = await drive(client, socket, [])
     assert isinstance(result, Bound | Nak)  # noqa: S101 - nothing can expire before the first lease
+    return result
+
+
+async def _is_taken(boot: Boot, address: str, limit: asyncio.Timeout) -> bool:
+    """Ask the network before the address is used (RFC 2131 section 4.4.1). The limit is not for the time this takes."""
+    loop, until = asyncio.get_running_loop(), limit.when()
+    began = loop.time()
+    limit.reschedule(None)
+    taken = await boot.env.host.address_in_use(address)
+    limit.reschedule(None if until is None else until + loop.time() - began)
+    return taken
+
+
+async def _decline(boot: Boot, client: DhcpClient, socket: Datagrams, lease: Lease) -> Bound | Nak:
+    """Refuse a lease on an address that somebody uses, and get another after the pause of RFC 2131 section 3.1."""
+    forget_address(boot.env.flash)
+    boot.env.trace.emit("lease.declined", address=lease.address, server=lease.server)
+    result = await drive(client, socket, client.decline(asyncio.get_running_loop().time()))
+    assert isinstance(result, Bound | Nak)  # noqa: S101 - nothing can expire before there is a lease
     return result
 
 
@@ -141,6 +173,11 @@ def _facts(lease: Lease) -> dict[str, Any]:
         "dns": list(lease.dns),
         "lease_s": lease_s,
     }
+
+
+def _in_use(addresses: list[str]) -> str:
+    """The addresses that were declined; a server may lend the same again."""
+    return f"{', '.join(dict.fromkeys(addresses))} in use by another machine"
 
 
 def _in_words(client: DhcpClient) -> str:

@@ -49,7 +49,7 @@ async def _login(boot: Boot, address: str) -> HubConnection:
             env.host,
             to,
             server_name=network.hub_host,
-            context=client_context(boot.trust.roots_pem),
+            context=client_context(boot.trust.roots_pem, env.keylog),
             rtc=env.rtc,
             connect=boot.login.connect_packet(env.rtc.now()),
             profile=boot.spec.profile,

@@ -28,6 +28,7 @@ class Why(StrEnum):
     NO_OFFER = "no_offer"
     NO_ACK = "no_ack"
     DHCP_NAK = "dhcp_nak"
+    ADDRESS_CONFLICT = "address_conflict"
     DNS_SILENT = "dns_silent"
     DNS_FAILED = "dns_failed"
     DNS_NOT_FOUND = "dns_not_found"

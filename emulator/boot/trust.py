@@ -101,7 +101,7 @@ async def _ask(boot: Boot) -> bytes:
     async with https_client(
         boot.env.host,
         resolve=boot.lookup.address_of,
-        context=client_context(spec.vendor_root_pem),
+        context=client_context(spec.vendor_root_pem, boot.env.keylog),
         rtc=boot.env.rtc,
         timeout_s=limit_s,
     ) as http:

@@ -4,15 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
+import pytest
 import uvloop
 
-from emulator.clock import SimLoop
+from emulator.clock import SimLoop, system_utc
 from emulator.faults import FaultSet
 from emulator.local import FACTORY, Mode
 from emulator.net.api import Address, Host, Interface
 from emulator.net.bearer import Cable
+from emulator.net.capture import CaptureFiles, capturing
 from emulator.net.link import Link
 from emulator.net.loopback import LoopbackHost, claim_plan
 from emulator.net.meter import DataMeter, ports_of
@@ -22,6 +26,8 @@ from emulator.net.shaped import ShapedHost
 from emulator.net.sim import SimNet
 from emulator.net.site import Site as SiteNetwork
 from emulator.profile import load_profile
+from emulator.remote import mac_of
+from tests.cables import Cables
 
 NOBODY = Address("203.0.113.9", 8883)
 SOON_S = 2.0
@@ -63,9 +69,16 @@ def _sim() -> Iterator[Site]:
 def _loopback(*, single: bool) -> Iterator[Site]:
     plan, claim = claim_plan(Random(), single=single)
     try:
-        yield Site(plan.prefix, lambda name, address: LoopbackHost(plan, name, f"02:00:{name}", address))
+        yield Site(plan.prefix, lambda name, address: LoopbackHost(plan, name, mac_of(name), address))
     finally:
         claim.close()
+
+
+@contextmanager
+def _linux() -> Iterator[Site]:
+    """True ports and addresses: every machine in a namespace of its own, on one cable."""
+    with Cables() as cables:
+        yield Site("10.20", lambda name, address: cables.host(name, address))
 
 
 @contextmanager
@@ -91,17 +104,37 @@ def _metered(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Sit
         yield Site(site.lan, lambda name, address: MeteredHost(site.make(name, address), DataMeter(), ports))
 
 
+@contextmanager
+def _captured(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site]:
+    """So does a capture."""
+    with (
+        TemporaryDirectory() as folder,
+        capturing(CaptureFiles(Path(folder) / "x.pcapng")) as capture,
+        inside() as site,
+    ):
+        assert capture is not None
+        around = capture.around
+        yield Site(site.lan, lambda name, address: around(site.make(name, address), system_utc))
+
+
 WAYS = {
     "sim": (SimLoop, _sim),
     "metered-sim": (SimLoop, lambda: _metered(lambda: _shaped(_sim))),
     "metered-loopback-uvloop": (uvloop.new_event_loop, lambda: _metered(lambda: _loopback(single=False))),
+    "captured-sim": (SimLoop, lambda: _captured(lambda: _shaped(_sim))),
+    "captured-loopback-uvloop": (uvloop.new_event_loop, lambda: _captured(lambda: _loopback(single=False))),
     "shaped-sim": (SimLoop, lambda: _shaped(_sim)),
     "shaped-loopback-uvloop": (uvloop.new_event_loop, lambda: _shaped(lambda: _loopback(single=False))),
     "loopback": (asyncio.SelectorEventLoop, lambda: _loopback(single=False)),
     "loopback-uvloop": (uvloop.new_event_loop, lambda: _loopback(single=False)),
+    "linux": (asyncio.SelectorEventLoop, _linux),
+    "shaped-linux-uvloop": (uvloop.new_event_loop, lambda: _shaped(_linux)),
     "single-address": (asyncio.SelectorEventLoop, lambda: _loopback(single=True)),
     "single-address-uvloop": (uvloop.new_event_loop, lambda: _loopback(single=True)),
 }
+
+PARAMS = [pytest.param(way, marks=[pytest.mark.needs("root")] if "linux" in way else []) for way in WAYS]
+"""The same for a fixture: only root may make network namespaces."""
 
 Story = Callable[[Site], Awaitable[None]]
 Run = Callable[[Story], None]

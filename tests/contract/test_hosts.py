@@ -88,6 +88,19 @@ def test_a_dhcp_socket_lives_through_getting_an_address_and_renews_by_unicast(ru
     run(story)
 
 
+def test_before_it_takes_an_address_a_machine_finds_out_whether_another_has_it(run: Run) -> None:
+    async def story(site: Site) -> None:
+        server = await site.service("dns", f"{site.lan}.0.53").udp(53)
+        charger = site.machine("charger")
+        assert await charger.address_in_use(f"{site.lan}.0.53")
+        assert not await charger.address_in_use(f"{site.lan}.16.9")
+        charger.set_interface(Interface(f"{site.lan}.16.9", 16))
+        assert not await charger.address_in_use(f"{site.lan}.16.9"), "it is its own"
+        server.close()
+
+    run(story)
+
+
 def test_without_an_address_there_is_only_broadcast(run: Run) -> None:
     async def story(site: Site) -> None:
         charger = site.machine("charger")

@@ -202,13 +202,14 @@ def test_many_chargers_at_once_are_told_apart(run: Run) -> None:
 
         listener = await hub.listen(8883, echo_peer)
 
-        async def one(number: int) -> None:
-            charger = site.charger(f"charger {number}", number)
+        chargers = [site.charger(f"charger {number}", number) for number in range(1, 100)]
+
+        async def one(charger: Host) -> None:
             stream = await charger.connect(Address(f"{site.lan}.2.1", 8883), timeout_s=SOON_S)
             assert await Reader(stream).read(100, SOON_S) == str(stream.local.port).encode()
             stream.abort()
 
-        await asyncio.gather(*(one(number) for number in range(1, 100)))
+        await asyncio.gather(*map(one, chargers))
         listener.close()
 
     run(story)

@@ -13,6 +13,7 @@ CASES: dict[str, Case] = {
     "no address left": stops("address", "no_offer", {"kind": "dhcp.exhausted"}),
     "every request is refused": stops("address", "dhcp_nak", {"kind": "dhcp.nak"}),
     "the first request is refused": stops("address", "dhcp_nak", {"kind": "dhcp.nak", "count": 1}),
+    "the address is taken": stops("address", "address_conflict", {"kind": "dhcp.conflict"}),
     "answers come too late": stops("address", "no_offer", {"kind": "dhcp.slow", "delay_s": 1.5}),
     "answers come late": passes({"kind": "dhcp.slow", "delay_s": 0.2}),
     "no name server is named": degrades("names", "fallback_dns", {"kind": "dhcp.no_dns"}),
