@@ -27,6 +27,8 @@ class DeviceState:
     online: bool = False
     session_id: str | None = None
     """The charge session that the cloud has opened and not seen end."""
+    tag: str | None = None
+    """The card that was shown for it."""
     observations: dict[int, Observed] = field(default_factory=dict)
     sessions: dict[str, CompletedSession] = field(default_factory=dict)
     """Completed charge sessions by SessionId, oldest first."""

@@ -1,7 +1,8 @@
 """The vendor's backend behind the hub: understands what chargers say and answers a car with a charge session.
 
-Reads the messages of zaptec.md section 7 off the bus and reacts as its section 9 shows. Whether a real cloud would
-start at once, and with how many amperes, is invented.
+Reads the messages of zaptec.md section 7 off the bus and reacts as its section 9 shows: a charger that requires a card
+gets nothing before one was shown. Whether a real cloud would start at once, with how many amperes, and that every card
+is as good as any other is invented.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ from emulator.errors import UsageError
 from emulator.faults import Undo
 from emulator.wire.messages import Collection, MessageError, Observation, parse, parse_completed_session
 
-OPERATION_MODE, COMPLETED_SESSION = 710, 723
+AUTHENTICATION_REQUIRED, OPERATION_MODE, USER, COMPLETED_SESSION = 120, 710, 722, 723
 DISCONNECTED, REQUESTING = "1", "2"
-SET_SESSION_ID, START_CHARGING = "504", "501"
+SHOW_GRANTED, SET_SESSION_ID, START_CHARGING = "601", "504", "501"
 ALL_PHASES_TN = "4"  # zaptec.md section 17.4
 REACTIONS_MAX = 10_000
 CALL_TIMEOUT_S = 30.0
@@ -114,7 +115,10 @@ class ZapCloud:
         if observation.id == COMPLETED_SESSION:
             self._file(state, observation.value)
         elif observation.id == OPERATION_MODE and observation.value == DISCONNECTED:
-            state.session_id = None
+            state.session_id = state.tag = None
+        elif observation.id == USER and observation.value and _requires_card(state):
+            state.tag = observation.value
+            self._grant(device_id, state, (SHOW_GRANTED, None))
         elif observation.id == OPERATION_MODE and observation.value == REQUESTING:
             self._grant(device_id, state)
 
@@ -125,18 +129,21 @@ class ZapCloud:
         except MessageError:
             self.garbage += 1
 
-    def _grant(self, device_id: str, state: DeviceState) -> None:
+    def _grant(self, device_id: str, state: DeviceState, *first: tuple[str, None]) -> None:
+        if _requires_card(state) and state.tag is None:
+            return
         if not self.policy.auto_start or device_id in self._reactions or len(self._reactions) >= REACTIONS_MAX:
             return  # the charger asks again (zaptec.md section 10)
         if state.session_id is None:
             state.session_id = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
-        task = asyncio.create_task(self._open_session(device_id, state.session_id), name=f"session {device_id}")
+        opening = self._open_session(device_id, state.session_id, first)
+        task = asyncio.create_task(opening, name=f"session {device_id}")
         self._reactions[device_id] = task
         task.add_done_callback(lambda _: self._reactions.pop(device_id, None))
 
-    async def _open_session(self, device_id: str, session_id: str) -> None:
+    async def _open_session(self, device_id: str, session_id: str, first: tuple[tuple[str, None], ...]) -> None:
         start = [str(self.policy.amps), self.policy.phase_id]
-        for command, payload in ((SET_SESSION_ID, [session_id]), (START_CHARGING, start)):
+        for command, payload in (*first, (SET_SESSION_ID, [session_id]), (START_CHARGING, start)):
             self.messages_down += 1
             try:
                 result = await self._invoke(device_id, command, payload, CALL_TIMEOUT_S)
@@ -145,4 +152,11 @@ class ZapCloud:
                 return
             if result.status != 200:
                 self.refused += 1
-                return
+                if command != SHOW_GRANTED:  # refused when no card waits: after command 505
+                    return
+
+
+def _requires_card(state: DeviceState) -> bool:
+    """By what the charger itself has reported."""
+    required = state.observations.get(AUTHENTICATION_REQUIRED)
+    return required is not None and required.value == "1"

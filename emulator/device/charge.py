@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from emulator.device.car import Car
+from emulator.device.card import Cards
 from emulator.device.meter import Meter, Reading
 from emulator.device.outlet import Outlet
 from emulator.device.session import Identity, Sessions
@@ -34,6 +35,7 @@ class Charge:
         self.powered = False
         self.outlet = Outlet(Meter(electrical.nominal_voltage_v))
         self.sessions = Sessions(env.flash, env.rng)
+        self.cards = Cards(self.sessions, settings)
         self.sessions_wait = True
         """Finished sessions may lie in flash."""
         self.machine = self._new_machine()
@@ -51,6 +53,7 @@ class Charge:
     def power_off(self) -> None:
         """The contactor falls open."""
         self.powered = False
+        self.cards.forget()
         self.outlet.cut(_now())
 
     def plug_in(self, car: Car) -> None:
@@ -138,6 +141,7 @@ class Charge:
         if not self.sessions.finish(at, register_kwh, self._identity, reliable_clock=reliable_end):
             self._env.trace.emit("session.lost", session_id=session.session_id if session is not None else None)
         self.sessions_wait = True
+        self.cards.forget()
         self._changed()
 
     def _new_machine(self) -> ChargingMachine:

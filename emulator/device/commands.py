@@ -31,6 +31,8 @@ NOT_AN_ARRAY = -2
 
 SESSION_PAYLOAD_MIN_BYTES = 40
 """``["`` + 36 characters of a GUID + ``"]``."""
+USER_PAYLOAD_BYTES = range(5, 37)
+"""``["`` + a tag of 1 to 32 characters + ``"]``."""
 CURRENT_MAX_A = 32.0
 
 _UPDATE_CERTIFICATE = re.compile(r"Update certificate(?: (?P<version>\d{1,9}))?", re.ASCII)
@@ -118,6 +120,17 @@ def _session_id(payload: bytes) -> Arguments | int:
     return (array[0],)
 
 
+def _user(payload: bytes) -> Arguments | int:
+    """A tag, or nobody. That a payload that is neither gets status 0, of the three that are known, is invented."""
+    text = payload.strip()
+    if text == b'[""]':
+        return ("",)
+    array = _json(text) if len(text) in USER_PAYLOAD_BYTES else None
+    if not isinstance(array, list) or len(array) != 1 or not isinstance(array[0], str) or not array[0]:
+        return UNKNOWN
+    return (array[0],)
+
+
 def _granted(done: bool) -> int:
     return OK if done else REFUSED
 
@@ -168,6 +181,27 @@ def _set_session(charger: "Charger", arguments: Arguments) -> int:
     return _granted(charger.charge.feed(SessionIdSet()) and charger.charge.rename_session(session_id))
 
 
+def _set_user(charger: "Charger", arguments: Arguments) -> int:
+    (tag,) = arguments
+    cards = charger.charge.cards
+    if cards.standalone:
+        return REFUSED
+    if tag == "":
+        return _granted(charger.charge.feed(SessionReset()) and charger.charge.restart_session())
+    known = cards.set_user(tag)
+    if known:
+        charger.report_user()
+    return _granted(known)
+
+
+def _show_granted(charger: "Charger", arguments: Arguments) -> int:
+    return _granted(charger.charge.cards.granted() or charger.charge.cards.standalone)
+
+
+def _show_denied(charger: "Charger", arguments: Arguments) -> int:
+    return _granted(charger.charge.cards.denied() and not charger.charge.cards.standalone)
+
+
 def _stop_final(charger: "Charger", arguments: Arguments) -> int:
     return _granted(charger.charge.feed(FinalStop()))
 
@@ -214,8 +248,13 @@ _ROWS = (
     Command(502, "StopCharging", "null: pause.", _null, _stop),
     Command(503, "ReportChargingState", "Send startup set and settings again.", _whatever, _report),
     Command(504, "SetSessionId", '["guid"] names the charge session, [""] clears it.', _session_id, _set_session),
+    Command(
+        505, "SetUserUuid", '["tag"] authorises the charge session, [""] clears it with its user.', _user, _set_user
+    ),
     Command(506, "StopChargingFinal", "Stop until 507 or until the car leaves.", _whatever, _stop_final),
     Command(507, "ResumeCharging", "Take a stop back; the car asks again.", _whatever, _resume),
+    Command(601, "ShowGranted", "The tag that was shown may charge.", _whatever, _show_granted),
+    Command(602, "ShowDenied", "The tag that was shown may not.", _whatever, _show_denied),
     Command(
         800,
         "Debug",

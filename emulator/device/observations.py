@@ -205,6 +205,13 @@ _ROWS = (
     Observation(715, "NetworkType", "1-4", "Type of the grid.", _setting(715), _CHANGE, companions=(520,)),
     Observation(718, "FinalStopActive", "0/1", "Stopped by 506.", lambda c: _bit(c.charge.machine.final_stop), _CHANGE),
     Observation(721, "SessionIdentifier", "GUID", "Empty without a car.", _session_id, _CHANGE),
+    Observation(
+        722,
+        "ChargerCurrentUserUuid",
+        "tag",
+        "Tag of the card that was shown; sent as it is shown, and with command 505.",
+        lambda c: c.charge.cards.tag,
+    ),
     Observation(723, "CompletedSession", "JSON", "A finished charge session.", _apart, Cadence.APART),
     Observation(749, "NrOfChargeCards", "count", "Cards in the local list.", _is("0")),
     Observation(800, "InstallationId", "GUID", "Whom it belongs to.", _setting(800)),
@@ -270,6 +277,8 @@ ECHO = (120, 749, 510, 511, 520, 522, 523, 711, 800, 801, 802, 805, 712)
 """Sent after the twin changed a setting, and with command 503."""
 REQUEST = (721, 710)
 """Sent when the hub is back and a car still waits for its grant (zaptec.md section 10, "coming back")."""
+CARD_SHOWN = ((722,), (714, 702, 710))
+"""After a card was read, a message each (zaptec.md section 9)."""
 GREETING = (STARTUP, FULL, LOCAL, POWER, (866, 823), (952,))
 """What the first connection after power-on sends, a message each. That 823 goes with 866 is invented."""
 

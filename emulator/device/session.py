@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from random import Random
 from typing import Any
@@ -29,6 +29,8 @@ class Session:
     started_kwh: float
     """Register of the meter when it began."""
     reliable_clock: bool
+    authentication_code: str = ""
+    """The tag that the cloud has granted; empty: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,12 @@ class Sessions:
     def rename(self, session_id: str) -> None:
         """The cloud named the current session (command 504)."""
         if self.current is not None:
-            now = self.current
-            self._keep(Session(session_id, False, now.started_at, now.started_kwh, now.reliable_clock))
+            self._keep(replace(self.current, session_id=session_id, local=False))
+
+    def authorise(self, tag: str) -> None:
+        """The cloud lets the current session charge on this tag."""
+        if self.current is not None:
+            self._keep(replace(self.current, authentication_code=tag))
 
     def energy_kwh(self, register_kwh: float) -> float:
         """Energy of the current session, 0 without one."""
@@ -86,7 +92,7 @@ class Sessions:
             ended_at=at,
             reliable_clock=session.reliable_clock and reliable_clock,
             stopped_by_rfid=False,
-            authentication_code="",
+            authentication_code=session.authentication_code,
             signed_session=ocmf(session, at, register_kwh, identity, reliable_end=reliable_clock),
         )
         number = int(names[-1].removeprefix(FINISHED_PREFIX)) + 1 if names else 0

@@ -105,6 +105,48 @@ def test_two_requests_at_once_are_answered_once() -> None:
     cloud.run(story)
 
 
+def test_a_charger_that_requires_a_card_gets_nothing_before_one_was_shown() -> None:
+    cloud = Backend()
+
+    async def story() -> None:
+        for number, value in ((120, "1"), (710, "2")):
+            await cloud.observe(number, value)
+        assert cloud.commands == []
+        await cloud.observe(722, "nfc-04A1B2C3")
+        granted = [("601", None), ("504", [cloud.store.device(SERIAL).session_id]), ("501", ["16", "4"])]
+        assert cloud.commands == granted
+        await cloud.observe(710, "2")
+        assert cloud.commands == granted + granted[1:]  # the card is good for the whole session
+        for value in ("1", "2"):
+            await cloud.observe(710, value)
+        assert len(cloud.commands) == 5  # and for no other
+
+    cloud.run(story)
+
+
+def test_a_card_that_was_granted_otherwise_is_no_obstacle() -> None:
+    cloud = Backend()
+    cloud.answers = [400]
+
+    async def story() -> None:
+        for number, value in ((120, "1"), (722, "nfc-04A1B2C3")):
+            await cloud.observe(number, value)
+        assert [command for command, _ in cloud.commands] == ["601", "504", "501"]
+
+    cloud.run(story)
+
+
+def test_a_card_that_nobody_requires_starts_nothing() -> None:
+    cloud = Backend()
+
+    async def story() -> None:
+        for number, value in ((120, "0"), (722, "nfc-04A1B2C3")):
+            await cloud.observe(number, value)
+        assert cloud.commands == []
+
+    cloud.run(story)
+
+
 def test_without_auto_start_the_cloud_only_listens() -> None:
     cloud = Backend(Policy(auto_start=False))
 

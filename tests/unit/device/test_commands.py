@@ -48,6 +48,21 @@ def stopped(bench: Bench) -> None:
     assert bench.command("506") == 200
 
 
+def tag_required(bench: Bench) -> None:
+    bench.desired({"120": "1"})
+    requesting(bench)
+
+
+def tag_shown(bench: Bench) -> None:
+    tag_required(bench)
+    bench.charger.show_card("04A1B2C3")
+
+
+def standalone(bench: Bench) -> None:
+    bench.desired({"712": "1"})
+    tag_shown(bench)
+
+
 CASES: list[tuple[str, Prepare, Any, int, str]] = [
     ("1", no_car, None, 200, "disconnected"),
     ("102", no_car, None, 200, "disconnected"),
@@ -99,6 +114,16 @@ CASES: list[tuple[str, Prepare, Any, int, str]] = [
     ("504", requesting, [NOT_A_GUID], 400, "requesting"),
     ("504", requesting, [GUID, GUID], 400, "requesting"),
     ("504", requesting, [[GUID, GUID]], 400, "requesting"),
+    ("505", no_car, ["nfc-04A1B2C3"], 400, "disconnected"),
+    ("505", requesting, ["nfc-04A1B2C3"], 400, "requesting"),
+    ("505", tag_required, ["nfc-04A1B2C3"], 200, "requesting"),
+    ("505", tag_required, ["x" * 32], 200, "requesting"),
+    ("505", tag_required, ["x" * 33], 0, "requesting"),
+    ("505", tag_required, [7_654_321], 0, "requesting"),
+    ("505", tag_required, None, 0, "requesting"),
+    ("505", no_car, [""], 400, "disconnected"),
+    ("505", charging, [""], 200, "requesting"),
+    ("505", standalone, ["nfc-04A1B2C3"], 400, "requesting"),
     ("506", no_car, None, 400, "disconnected"),
     ("506", requesting, None, 200, "stopped"),
     ("506", charging, None, 200, "stopped"),
@@ -108,6 +133,13 @@ CASES: list[tuple[str, Prepare, Any, int, str]] = [
     ("507", charging, None, 400, "charging"),
     ("507", paused, None, 200, "requesting"),
     ("507", stopped, None, 200, "requesting"),
+    ("601", no_car, None, 400, "disconnected"),
+    ("601", requesting, None, 400, "requesting"),
+    ("601", tag_shown, None, 200, "requesting"),
+    ("601", standalone, None, 200, "requesting"),
+    ("602", requesting, None, 400, "requesting"),
+    ("602", tag_shown, None, 200, "requesting"),
+    ("602", standalone, None, 400, "requesting"),
     ("800", no_car, ["Reconnect"], 200, "disconnected"),
     ("800", charging, ["Set LTE"], 200, "charging"),
     ("800", no_car, "Set Wifi", 200, "disconnected"),
@@ -136,7 +168,7 @@ def test_status_and_state(name: str, prepare: Prepare, payload: Any, status: int
 
 def test_every_row_is_walked() -> None:
     walked = {int(case[0]) for case in CASES if case[0].isascii() and case[0].isdigit()}
-    assert set(COMMANDS) == {1, 102, 200, 201, 300, 501, 502, 503, 504, 506, 507, 800}
+    assert set(COMMANDS) == {1, 102, 200, 201, 300, 501, 502, 503, 504, 505, 506, 507, 601, 602, 800}
     assert walked == set(COMMANDS) | {999}
 
 
@@ -189,4 +221,4 @@ def test_a_command_leaves_no_secret_in_the_trace() -> None:
 @given(st.sampled_from(sorted(COMMANDS)), st.binary() | st.just(b"[" * 100_000))
 def test_garbage_gets_a_status_and_nothing_else(command: int, payload: bytes) -> None:
     arguments = COMMANDS[command].check(payload)
-    assert arguments in (400, -1, -2) or isinstance(arguments, tuple)
+    assert arguments in (400, 0, -1, -2) or isinstance(arguments, tuple)

@@ -5,7 +5,18 @@ import asyncio
 import pytest
 
 from emulator.device.car import Car
-from emulator.device.observations import ECHO, FULL, GREETING, LOCAL, OBSERVATIONS, POWER, STARTUP, Cadence, by_cadence
+from emulator.device.observations import (
+    CARD_SHOWN,
+    ECHO,
+    FULL,
+    GREETING,
+    LOCAL,
+    OBSERVATIONS,
+    POWER,
+    STARTUP,
+    Cadence,
+    by_cadence,
+)
 from tests.unit.device.bench import INSTALLATION, Bench, play
 
 AT_REST = {
@@ -42,6 +53,7 @@ AT_REST = {
     715: "4",
     718: "0",
     721: "",
+    722: "",
     723: None,
     749: "0",
     800: INSTALLATION,
@@ -136,6 +148,6 @@ def test_the_operation_mode_takes_along_what_belongs_to_it() -> None:
 
 
 def test_every_row_is_sent_by_somebody() -> None:
-    sets = {id_ for ids in (*GREETING, ECHO) for id_ in ids}
+    sets = {id_ for ids in (*GREETING, ECHO, *CARD_SHOWN) for id_ in ids}
     by_itself = {id_ for cadence in Cadence if cadence is not Cadence.IN_SETS for id_ in by_cadence(cadence)}
     assert set(OBSERVATIONS) == sets | by_itself
