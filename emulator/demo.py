@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from emulator.net.capture import NO_FILES, CaptureFiles
 from emulator.net.meter import Usage
 from emulator.player import Audience, play
 from emulator.scenario import load_scenario
@@ -13,11 +14,18 @@ SCENARIOS = ("demo", "demo-dns-silent")
 
 
 def run_demo(
-    world: str, *, seed: int = 1, certs_dir: Path | None = None, audience: Audience | None = None
+    world: str,
+    *,
+    seed: int = 1,
+    certs_dir: Path | None = None,
+    audience: Audience | None = None,
+    files: CaptureFiles = NO_FILES,
 ) -> list[Verdict]:
-    """Play both parts, the second also when the first went wrong."""
-    scenarios = [load_scenario(name) for name in SCENARIOS]
-    return [play(scenario, world, seed=seed, certs_dir=certs_dir, audience=audience) for scenario in scenarios]
+    """Play both parts, the second also when the first went wrong. Each has capture files of its own."""
+    return [
+        play(load_scenario(name), world, seed=seed, certs_dir=certs_dir, audience=audience, files=files.of_story(name))
+        for name in SCENARIOS
+    ]
 
 
 def demo_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:

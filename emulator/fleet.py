@@ -11,6 +11,7 @@ from typing import Any
 from emulator.cloud_process import cloud_at, end, start_module
 from emulator.errors import UsageError
 from emulator.fleet_worker import NOT_ALL_ONLINE, Job, Tally, merged, run_job
+from emulator.net.capture import NO_FILES, CaptureFiles
 from emulator.remote import Produced, RemoteCloud
 
 STORM_BUS = "lean"
@@ -34,10 +35,13 @@ class FleetOptions:
     """Control URL of a running cloud; None: one is started for the run."""
     bus: str | None = None
     """The bus of a cloud that is started; None: the one that is best for many chargers."""
+    files: CaptureFiles = NO_FILES
+    """Where the traffic of the first charger goes."""
 
 
 async def run_fleet(options: FleetOptions) -> dict[str, Any]:
-    """Run the fleet and return its report (JSON-able)."""
+    """Run the fleet and return its report (JSON-able). UsageError: no cloud, no file to capture into."""
+    options.files.make()
     async with cloud_at(options.control, bus=options.bus or STORM_BUS) as cloud:
         made = await cloud.produce(options.chargers)
         began = time.monotonic()
@@ -58,6 +62,7 @@ async def _run_workers(options: FleetOptions, cloud: RemoteCloud, made: list[Pro
             boots_at_once=options.boots_at_once,
             seed=options.seed,
             profile=options.profile,
+            files=options.files if number == 0 else NO_FILES,
         )
         for number in range(workers)
     ]

@@ -9,7 +9,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import quantiles
 from typing import Any
 
@@ -17,6 +17,7 @@ import uvloop
 
 from emulator.device.charger import Charger
 from emulator.memory import resident_kib
+from emulator.net.capture import NO_FILES, Capture, CaptureFiles, capturing
 from emulator.net.loopback import LoopbackPlan
 from emulator.net.meter import Usage
 from emulator.profile import load_profile
@@ -41,13 +42,16 @@ class Job:
     boots_at_once: int
     seed: int
     profile: str
+    files: CaptureFiles = NO_FILES
+    """Where the traffic of the first charger goes."""
 
     def to_json(self) -> dict[str, Any]:
         """As it travels over the worker's stdin. Holds keys: never print it."""
         return {
             "devices": [[made.serial, b64encode(made.key).decode()] for made in self.devices],
-            "cloud": [self.cloud.control, self.cloud.plan.to_json(), self.cloud.anchors.to_json()],
+            "cloud": [self.cloud.control, self.cloud.loopback.to_json(), self.cloud.anchors.to_json()],
             "numbers": [self.duration_s, self.ramp_per_s, self.boots_at_once, self.seed, self.profile],
+            "files": self.files.to_json(),
         }
 
     @classmethod
@@ -56,7 +60,7 @@ class Job:
         control, plan, anchors = data["cloud"]
         cloud = RemoteCloud(control, LoopbackPlan.from_json(plan), Anchors.from_json(anchors))
         devices = tuple(Produced(serial, b64decode(secret)) for serial, secret in data["devices"])
-        return cls(devices, cloud, *data["numbers"])
+        return replace(cls(devices, cloud, *data["numbers"]), files=CaptureFiles.from_json(data["files"]))
 
 
 @dataclass(slots=True)
@@ -200,11 +204,11 @@ async def run_job(job: Job) -> Tally:
 
     No lease is given back: a thousand releases at once would be a load of their own, that nobody asked for.
     """
-    with _rare_collections():
-        return await _run(job)
+    with _rare_collections(), capturing(job.files) as capture:
+        return await _run(job, capture)
 
 
-async def _run(job: Job) -> Tally:
+async def _run(job: Job, capture: Capture | None) -> Tally:
     loop = asyncio.get_running_loop()
     counter = _Counter(len(job.devices), job.boots_at_once)
     profile = load_profile(job.profile)
@@ -216,7 +220,15 @@ async def _run(job: Job) -> Tally:
                 await asyncio.sleep(counter.began + number / job.ramp_per_s - time.perf_counter())
             await counter.admit(made.serial)
             spec = job.cloud.spec(made, profile)
-            env = loopback_env(job.cloud.plan, spec, (counter,), loop.time, seed=str(job.seed), flash=job.cloud.flash())
+            env = loopback_env(
+                job.cloud.loopback,
+                spec,
+                (counter,),
+                loop.time,
+                seed=str(job.seed),
+                flash=job.cloud.flash(),
+                capture=capture if number == 0 else None,
+            )
             meters.append(env.meter)
             tasks.append(group.create_task(Charger(spec, env).run(), name=made.serial))
         try:

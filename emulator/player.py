@@ -12,6 +12,7 @@ from emulator.device.charger import Charger
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.expect import Watch, check_history
+from emulator.net.capture import NO_FILES, CaptureFiles, capturing
 from emulator.scenario import Scenario
 from emulator.story import Story
 from emulator.trace import Recorder, Trace, TraceEvent
@@ -35,16 +36,25 @@ class Audience(Protocol):
 
 
 def play(
-    scenario: Scenario, world: str, *, seed: int = 1, certs_dir: Path | None = None, audience: Audience | None = None
+    scenario: Scenario,
+    world: str,
+    *,
+    seed: int = 1,
+    certs_dir: Path | None = None,
+    audience: Audience | None = None,
+    files: CaptureFiles = NO_FILES,
 ) -> Verdict:
     """Build the world, play the scenario in it on an event loop of its own, and take the world down.
 
-    UsageError: there is no such world, or the scenario asks for what a step's owner does not know.
+    UsageError: there is no such world, the scenario asks for what a step's owner does not know, or a file to capture
+    into cannot be made.
     """
     player = Player(scenario, Charger, seed=seed, audience=audience)
-    place = load_world(world, WorldOptions(seed, (player.see,), certs_dir, scenario.setup))
-    with asyncio.Runner(loop_factory=place.loop_factory) as runner:
-        return runner.run(player.run(place))
+    with capturing(files) as capture:
+        sinks = (player.see,) if capture is None else (player.see, capture)
+        place = load_world(world, WorldOptions(seed, sinks, certs_dir, scenario.setup, capture))
+        with asyncio.Runner(loop_factory=place.loop_factory) as runner:
+            return runner.run(player.run(place))
 
 
 class Player:

@@ -135,6 +135,12 @@ class Host(Protocol):
     def set_interface(self, interface: Interface | None) -> None:
         """Take an address, or give it up."""
 
+    async def address_in_use(self, address: str) -> bool:
+        """Whether another machine on the network of the link has this address (RFC 2131 section 4.4.1).
+
+        Works without an address of one's own. Takes as long as one has to wait for an answer that may not come.
+        """
+
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """Open a UDP socket; port 0 picks a free one. `broadcast` works without an address (DHCP)."""
 

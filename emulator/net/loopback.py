@@ -9,7 +9,7 @@ from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
 from emulator.net.api import WIRED, Address, Carrier, Closer, Datagrams, Interface, Stream
 from emulator.net.inbox import Inbox
-from emulator.net.plan import DHCP_PORT, SHARED, LoopbackPlan, Real, claim_plan
+from emulator.net.plan import DHCP_PORT, DNS_PORT, SHARED, LoopbackPlan, Real, claim_plan
 from emulator.net.sockets import AcceptedStream, Named, SocketStream, listening_socket, net_error
 from emulator.wire.address import BROADCAST, UNSPECIFIED
 
@@ -93,6 +93,11 @@ class LoopbackHost:
             stream.lose()
         for heard in tuple(self._hearing):
             heard.rebind()
+
+    async def address_in_use(self, address: str) -> bool:
+        """Whether a server of the site has this address. Nobody answers ARP here, but its DHCP or DNS port is taken."""
+        own = self.interface is not None and self.interface.address == address
+        return not own and any(self._plan.is_served(Address(address, port)) for port in (DHCP_PORT, DNS_PORT))
 
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """Open a UDP socket. NetError NO_ADDRESS, or REFUSED if the port is taken."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
 from emulator.net.api import Address, Carrier, Closer, Datagrams, Host, Interface, Receiver, Stream
+from emulator.net.captured import CapturedHost
 from emulator.net.link import Way
 from emulator.net.meter import UDP_HEADER_BYTES, DataMeter, Ports, Purpose, TcpCount
 from emulator.net.shaped import ShapedHost
@@ -24,7 +25,7 @@ class MeteredHost:
     __slots__ = ("_host", "_https", "_meter", "_ports")
 
     def __init__(self, host: Host, meter: DataMeter, ports: Ports, *, https: Purpose = Purpose.HTTPS) -> None:
-        if isinstance(host, ShapedHost):
+        if isinstance(host, ShapedHost | CapturedHost):
             host.resent = self._sent_again
         self._host = host
         self._meter = meter
@@ -63,6 +64,10 @@ class MeteredHost:
     def set_interface(self, interface: Interface | None) -> None:
         """As the host inside."""
         self._host.set_interface(interface)
+
+    async def address_in_use(self, address: str) -> bool:
+        """As the host inside. What ARP costs is not counted: it is no IP traffic."""
+        return await self._host.address_in_use(address)
 
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """A socket whose datagrams are counted."""

@@ -97,6 +97,17 @@ class LoopbackPlan:
             self._addresses[port] = local
         return local
 
+    def is_served(self, local: Address) -> bool:
+        """Whether a socket of any process is bound to this address and UDP port."""
+        if self.single:
+            return local in self._ports
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knocking:
+            try:
+                knocking.bind(self.binding(local))
+            except OSError as error:
+                return error.errno == errno.EADDRINUSE
+        return False
+
     def freed(self, local: Address) -> None:
         """Forget the socket of a client that is gone. A service keeps its port, for when it starts again."""
         port = self._ports.pop(local, None)

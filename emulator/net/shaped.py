@@ -85,6 +85,15 @@ class ShapedHost:
         self._route.use(interface, self._network.lan)
         self._host.set_interface(interface)
 
+    def hop(self, to: str) -> Hop:
+        """What becomes of a packet to this address on its way to the router or a neighbour."""
+        return self._route.hop(to)
+
+    async def address_in_use(self, address: str) -> bool:
+        """As the host inside. NetError NO_CARRIER."""
+        self._need_carrier()
+        return await self._host.address_in_use(address)
+
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """A socket whose packets take the link and pass the router. One for broadcasts speaks to the LAN alone."""
         self._need_carrier()

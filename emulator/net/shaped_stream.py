@@ -23,6 +23,9 @@ Piece = bytes | None
 Resent = Callable[[int, Way], None]
 """Called with the bytes of each packet that is sent again, headers included."""
 
+Sent = Callable[[Piece, bool], None]
+"""Called with each packet that the charger puts on the link, and whether it does so again."""
+
 
 class _Lane:
     """One direction: pieces that never overtake each other. A lost one is sent again, and holds up those behind it."""
@@ -39,6 +42,7 @@ class _Lane:
         "_retransmits",
         "_timer",
         "held_bytes",
+        "sent",
     )
 
     def __init__(
@@ -59,6 +63,7 @@ class _Lane:
         self._retransmits = 0
         self._timer: asyncio.TimerHandle | None = None
         self.held_bytes = 0
+        self.sent: Sent | None = None
 
     def put(self, piece: Piece) -> None:
         """Send a piece on its way."""
@@ -81,6 +86,8 @@ class _Lane:
             size_bytes = HEADER_BYTES + len(self._queue[0] or b"")
             if self._retransmits and self._resent is not None:
                 self._resent(size_bytes)
+            if self.sent is not None:
+                self.sent(self._queue[0], self._retransmits > 0)
             arrives = self._fate(size_bytes)
             if arrives is None:
                 self._retransmit()
@@ -131,7 +138,12 @@ class ShapedStream:
         """Called when it becomes an orphan."""
         self.ended: Callable[[ShapedStream], None] = lambda stream: None
         """Called once, when the stream has ended at both ends."""
+        self._delivered: Callable[[Piece], None] | None = None
         stream.attach(self)
+
+    def watch(self, sent: Sent, delivered: Callable[[Piece], None]) -> None:
+        """Tell of every packet that the charger puts on the link, and when it has come through."""
+        self._up.sent, self._delivered = sent, delivered
 
     # Stream
 
@@ -251,6 +263,8 @@ class ShapedStream:
         return [data[start : start + size] for start in range(0, len(data), size)]
 
     def _leave(self, piece: Piece) -> None:
+        if self._delivered is not None:
+            self._delivered(piece)
         if piece is None:
             self._stream.close()
         else:

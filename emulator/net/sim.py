@@ -163,6 +163,10 @@ class SimHost:
         if interface is not None:
             self._net.take(interface.address, self)
 
+    async def address_in_use(self, address: str) -> bool:
+        """Whether another host that is up has this address. The answer is there at once."""
+        return self._net.host_at(address) not in (None, self)
+
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """Open a UDP socket. NetError NO_ADDRESS, or REFUSED if the port is taken."""
         if not broadcast:

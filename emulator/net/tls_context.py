@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from emulator.errors import UsageError
+from emulator.net.keylog import Keylog
 
 X509_V_FLAG_NO_CHECK_TIME = 0x200000  # openssl/x509_vfy.h; `ssl` has no name for it. The Rtc judges dates, not the OS
 
@@ -25,12 +26,18 @@ def _remember_name(session: ssl.SSLObject, name: str | None, _context: ssl.SSLCo
         session.asked_name = name or ""
 
 
-@lru_cache(maxsize=64)
-def client_context(roots_pem: str) -> ssl.SSLContext:
+def client_context(roots_pem: str, keylog: Keylog | None = None) -> ssl.SSLContext:
     """A TLS 1.2 client that trusts `roots_pem` and leaves dates to the Rtc. Shared by all who trust the same roots.
 
-    UsageError when `roots_pem` holds no certificates.
+    OpenSSL writes the secrets of its sessions to `keylog`. UsageError when `roots_pem` holds no certificates.
     """
+    if keylog is None:
+        return _client_context(roots_pem)
+    return keylog.context(roots_pem, lambda: _client_context.__wrapped__(roots_pem))
+
+
+@lru_cache(maxsize=64)
+def _client_context(roots_pem: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
@@ -49,6 +56,7 @@ def server_context(
     *,
     versions: tuple[ssl.TLSVersion, ssl.TLSVersion] = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
     ask_for_certificate: bool = False,
+    keylog: Keylog | None = None,
 ) -> ssl.SSLContext:
     """A server that speaks `versions` (lowest, highest). Versions before 1.2 need OpenSSL's lowest security level.
 
@@ -56,10 +64,14 @@ def server_context(
     that the client has the key of and that is not restricted to other purposes than TLS clients; its dates and its
     issuer are for the application to judge.
 
-    The context is shared by all who ask for the same, until one of the files is written anew.
+    The context is shared by all who ask for the same, until one of the files is written anew. OpenSSL writes the
+    secrets of its sessions to `keylog`, but for those of clients that show a certificate.
     """
     written_ns = tuple(path.stat().st_mtime_ns for path in (chain_pem, key_pem))
-    return _server_context(chain_pem, key_pem, versions, ask_for_certificate, written_ns)
+    made = chain_pem, key_pem, versions, ask_for_certificate, written_ns
+    if keylog is None:
+        return _server_context(*made)
+    return keylog.context(made, lambda: _server_context.__wrapped__(*made))
 
 
 @lru_cache(maxsize=64)
