@@ -30,11 +30,23 @@ from emulator.trace import Recorder
 from tests.contract.worlds import PASSES, QUICK, WORLDS
 from tests.life import SERIAL, Life, live
 
+LAB = pytest.param("lab", marks=pytest.mark.needs("root", "nft", "mosquitto"))
+VERSION = "5.4.0.1"
 
-@pytest.fixture(params=WORLDS)
+
+@pytest.fixture(params=[*WORLDS, LAB])
 def tell(request: pytest.FixtureRequest) -> Callable[..., Recorder]:
     """`live` in one of the worlds."""
     return lambda story: live(story, world=request.param, changes=QUICK)
+
+
+async def updating(life: Life, *faults: str) -> list[Callable[[], None]]:
+    """Online, and told to update, from a server that is broken like this; what heals it."""
+    await online(life)
+    life.world.offer_firmware(VERSION)
+    undo = [await life.inject(kind=kind) for kind in faults]
+    assert await life.world.command(SERIAL, 200) == (200, None)
+    return undo
 
 
 async def online(life: Life) -> None:
@@ -74,3 +86,42 @@ def test_a_command_comes_back_from_the_charger(tell) -> None:
     tell(story)
     ((status, _),) = answers
     assert 200 <= status < 300
+
+
+def test_an_update_is_downloaded_verified_and_started(tell) -> None:
+    async def story(life: Life) -> None:
+        await updating(life)
+        await life.until("boot.firmware.passed", within_s=40, version=VERSION)
+
+    trace = tell(story)
+    seen = [event.name for event in trace.where("update.*", SERIAL) if event.name != "update.progress"]
+    assert seen == ["update.started", "update.manifest", "update.verified", "update.installed"]
+    assert [event.data["version"] for event in trace.where("boot.firmware.passed", SERIAL)] == ["5.3.0.3", VERSION]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("firmware.wrong_signer", "bad_signature"),
+        ("firmware.altered", "wrong_hash"),
+        ("firmware.truncated", "short"),
+    ],
+)
+def test_an_update_that_is_not_the_vendors_is_rejected(tell, fault: str, reason: str) -> None:
+    async def story(life: Life) -> None:
+        await updating(life, fault)
+        rejected = await life.until("update.rejected", within_s=40)
+        assert rejected.data["reason"] == reason
+
+    assert not tell(story).where("update.installed", SERIAL)
+
+
+def test_an_update_that_nobody_serves_is_tried_again_until_somebody_does(tell) -> None:
+    async def story(life: Life) -> None:
+        undo = await updating(life, "firmware.unavailable")
+        await life.until("update.retrying", within_s=20)
+        for heal in undo:
+            heal()
+        await life.until("update.installed", within_s=60)
+
+    tell(story)

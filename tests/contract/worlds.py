@@ -29,8 +29,14 @@ Table = Mapping[str, "Case"]
 WORLDS = ("sim", "loopback")
 WITHIN_S = 45.0
 """The slowest case takes half of it; whatever takes longer, hangs."""
-AT_ONCE = 16
+AT_ONCE = {"sim": 16, "loopback": 16, "lab": 8}
 """So many chargers boot at the same time: more would keep each other waiting where the machine is busy."""
+AGAIN_MAX = {"sim": 0, "loopback": 1, "lab": 2}
+"""How many times a case is told once more that does not come out as in virtual time, by itself.
+
+Real time passes while the machine is busy with something else, and a reply that is late is none. A difference between
+the worlds stays one.
+"""
 
 ONLINE, OFFLINE, FAILED = "device.online", "device.offline", "boot.*.failed"
 
@@ -177,37 +183,46 @@ def kinds(table: Table) -> set[str]:
 
 
 def told_in_both(table: Table) -> dict[str, dict[str, Told]]:
-    """World to case to what was seen of it.
+    """World to case to what was seen of it."""
+    return {world: told_in(world, table) for world in WORLDS}
 
-    Real time passes while the machine is busy with something else, and a reply that is late is none. So what did not
-    come out as expected on real sockets is told once more, by itself; a difference between the worlds stays one.
-    """
-    sim, loopback = (_told_in(world, table) for world in WORLDS)
-    disturbed = {name: case for name, case in table.items() if not _agrees(sim[name], loopback[name], case)}
-    if disturbed:
-        loopback |= _told_in(WORLDS[1], disturbed)
-    return dict(zip(WORLDS, (sim, loopback), strict=True))
+
+def told_in(world: str, table: Table) -> dict[str, Told]:
+    """Case to what was seen of it in this world. A table is told once; whoever asks again gets the same."""
+    key = (world, tuple(table))
+    if key not in _TOLD:
+        _TOLD[key] = told = _told_in(world, table)
+        for _ in range(AGAIN_MAX[world]):
+            sim = told_in("sim", table)
+            disturbed = {name: case for name, case in table.items() if not _agrees(sim[name], told[name], case)}
+            if disturbed:
+                told |= _told_in(world, disturbed)
+    return _TOLD[key]
+
+
+_TOLD: dict[tuple[str, tuple[str, ...]], dict[str, Told]] = {}
 
 
 def agree(told: Mapping[str, Mapping[str, Told]], name: str, case: Case) -> None:
     """Both worlds have told what the table says, and the same."""
     sim, loopback = (told[world][name] for world in WORLDS)
-    expected = _in_words(case.rows)
-    assert _in_words(sim.rows) == expected, f"in virtual time: {_in_words(sim.rows)}\nexpected: {expected}"
-    assert _in_words(loopback.rows) == expected, f"on real sockets: {_in_words(loopback.rows)}\nexpected: {expected}"
+    expected = in_words(case.rows)
+    assert in_words(sim.rows) == expected, f"in virtual time: {in_words(sim.rows)}\nexpected: {expected}"
+    assert in_words(loopback.rows) == expected, f"on real sockets: {in_words(loopback.rows)}\nexpected: {expected}"
     assert sim.tried == loopback.tried, f"in virtual time: {sim.tried}\non real sockets: {loopback.tried}"
 
 
-def _agrees(sim: Told, loopback: Told, case: Case) -> bool:
-    return _in_words(loopback.rows) == _in_words(case.rows) and sim.tried == loopback.tried
+def _agrees(sim: Told, other: Told, case: Case) -> bool:
+    return in_words(other.rows) == in_words(case.rows) and sim.tried == other.tried
 
 
-def _in_words(rows: Iterable[Row]) -> str:
+def in_words(rows: Iterable[Row]) -> str:
+    """As people read it."""
     return ", ".join(" ".join(filter(None, row)) for row in rows)
 
 
 def _told_in(world: str, table: Table) -> dict[str, Told]:
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(AT_ONCE[world])
     tellers = {
         name: _Teller(case, f"ZPR{number:06}", turns) for number, (name, case) in enumerate(table.items(), start=1)
     }
