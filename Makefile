@@ -8,7 +8,7 @@ SETUP := PYTHON="$(PYTHON)" tools/setup
 # The bare target name as the first word of the output would spoil --json.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo test lint swarm bench clean help
+.PHONY: demo test compose-test lint swarm bench clean help
 
 help:
 	@sed -n 's/^##//p' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,10 @@ test:
 	@tools/apt-install $$($(VENV_PYTHON) -m tests.requirements)
 	@PYTHON=$(VENV_PYTHON) tools/azure-venv
 	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+## make compose-test    docker-compose.yml is built, tested and taken down; as root an engine is started if there is none
+compose-test:
+	@tools/docker-engine tools/compose-test $(ARGS)
 
 ## make lint            ruff, mypy --strict, import contracts
 lint:
