@@ -1,7 +1,7 @@
 """All services of one cloud and its site, composed once for every world and for ``cloud_stub up``."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hmac import compare_digest
@@ -23,6 +23,7 @@ from cloud_stub.hub.policies import Policies
 from cloud_stub.hub.presence import Presence
 from cloud_stub.hub.process import endpoint_of, memory_of
 from cloud_stub.hub.settings import DEFAULTS, HubSettings
+from cloud_stub.named_hosts import NamedHosts
 from cloud_stub.service import Service
 from cloud_stub.service_api.app import ServiceApi
 from cloud_stub.service_api.desk import Desk
@@ -34,22 +35,22 @@ from cloud_stub.site.operator import Operator
 from cloud_stub.site.portal import Portal, Proxy
 from cloud_stub.state.database import State
 from cloud_stub.store import Store
+from cloud_stub.strike import Strike, strike
 from cloud_stub.topology import Topology
 from cloud_stub.workers.pool import Workers
 from cloud_stub.zapcloud import ZapCloud
 from emulator.clock import Utc
 from emulator.errors import UsageError
-from emulator.faults import Injected, fault_from
 from emulator.net.api import Host
-from emulator.net.surroundings import FAMILIES
+from emulator.net.keylog import Keylog
 from emulator.net.tls import TlsStream, server_context
 from emulator.profile import Profile
 
 HostFor = Callable[[str, str], Host]
 """(name, address) to the machine that a service runs on."""
 
-ELSEWHERE = FAMILIES | {"device"}
-"""Families of faults that strike chargers and the way to them."""
+HUB, HTTPS = "hub", "https"
+"""Machines that may run without the others. Spread out like that, one address serves all HTTPS hosts."""
 
 LEASE_S = int(timedelta(hours=12).total_seconds())
 ROGUE_LEASE_S = int(timedelta(hours=1).total_seconds())  # invented: a router that somebody brought along
@@ -76,26 +77,17 @@ class CloudParts:
     workers: WorkersFor | None = None
     """None: the hub's endpoint is in this process."""
     hub: HubSettings = DEFAULTS
+    only: Collection[str] | None = None
+    """The machines to run, where a cloud is spread over several processes: `HUB`, `HTTPS`. None: everything."""
+
+    without: Collection[str] = ()
+    """The machines that other programs stand for."""
+    keylog: Keylog | None = None
+    """Where the secrets of its servers' TLS sessions are written, for captures."""
 
     def rng(self, purpose: str) -> Random:
         """A random source for each service."""
         return Random(f"{self.seed}/cloud/{purpose}")  # noqa: S311 - repeatable, never for keys
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """One fault at all instances of a service that it is about. Calling it takes the fault back: it is an `Undo`."""
-
-    parts: Sequence[Injected]
-
-    def __call__(self) -> None:
-        for part in self.parts:
-            part()
-
-    @property
-    def active(self) -> bool:
-        """Not taken back, not used up everywhere, and its time is not over."""
-        return any(part.active for part in self.parts)
 
 
 class Cloud:
@@ -124,12 +116,44 @@ class Cloud:
         self.service_api = self._service_api()
         self.firmware = self._firmware()
         self.bundle = self._bundle()
-        hub = [(service, "hub", parts.topology.hub) for service in (self.endpoint, self.service_api)]
-        self._machines = [*self._site(), *self._in_the_way(), *hub]
-        self._https = self._https_hosts()
+        hub = [(service, HUB, parts.topology.hub) for service in (self.endpoint, self.service_api)]
+        machines: list[tuple[Service, str, str]] = [*self._site(), *self._in_the_way(), *hub]
+        self._machines = [machine for machine in machines if self._runs(machine[1])]
+        self._https = self._https_hosts() if self._runs(HTTPS) else {}
+        together = parts.only is not None and self._https
+        self._front = NamedHosts({name: _server(each) for name, each in self._https.items()}) if together else None
 
     async def start(self, host_for: HostFor) -> None:
         """Start everything, the bus first: who listens must be there before who speaks."""
+        if self._runs(HUB):
+            await self._start_backend()
+        hosts: dict[str, Host] = {}
+        for service, name, address in self._machines:
+            hosts[name] = hosts.get(name) or host_for(name, address)
+            await service.start(hosts[name])
+        addresses = self._parts.topology.https(self._parts.profile.network)
+        if self._front is not None:
+            await self._front.start(host_for(HTTPS, next(iter(addresses.values()))))
+        else:
+            for name, server in self._https.items():
+                await server.start(host_for(name, addresses[name]))
+
+    async def stop(self) -> None:
+        """Stop everything, in the opposite order."""
+        if self._front is not None:
+            await self._front.stop()
+        for server in self._https.values():
+            await server.stop()
+        for service, _, _ in reversed(self._machines):
+            await service.stop()
+        if self._runs(HUB):
+            await self._stop_backend()
+
+    def _runs(self, name: str) -> bool:
+        parts = self._parts
+        return name not in parts.without and (parts.only is None or name in parts.only)
+
+    async def _start_backend(self) -> None:
         self.memory.begin()
         await self._bus.start()
         await self.methods.start()
@@ -138,19 +162,8 @@ class Cloud:
         await self.presence.start()
         if self.websockets is not self.endpoint:
             await self.websockets.start(None)
-        hosts: dict[str, Host] = {}
-        for service, name, address in self._machines:
-            hosts[name] = hosts.get(name) or host_for(name, address)
-            await service.start(hosts[name])
-        for name, address in self._parts.topology.https(self._parts.profile.network).items():
-            await self._https[name].start(host_for(name, address))
 
-    async def stop(self) -> None:
-        """Stop everything, in the opposite order."""
-        for server in self._https.values():
-            await server.stop()
-        for service, _, _ in reversed(self._machines):
-            await service.stop()
+    async def _stop_backend(self) -> None:
         if self.websockets is not self.endpoint:
             await self.websockets.stop()
         self.presence.stop()
@@ -163,7 +176,8 @@ class Cloud:
     def services(self) -> dict[str, list[Service]]:
         """Service name to its instances; DNS and NTP have several."""
         found: dict[str, list[Service]] = {}
-        for service in (*(service for service, _, _ in self._machines), self.firmware, self.bundle):
+        of_https = (self.firmware, self.bundle) if self._https else ()
+        for service in (*(service for service, _, _ in self._machines), *of_https):
             found.setdefault(service.name, []).append(service)
         return found
 
@@ -174,24 +188,7 @@ class Cloud:
 
     def inject(self, data: Mapping[str, Any], *, where: str) -> Strike:
         """Make a fault active at the service that its family names. UsageError starts with `where`."""
-        kind = data.get("kind", "")
-        family = str(kind).partition(".")[0]
-        if family in ELSEWHERE:
-            raise UsageError(
-                f"{where}: kind: {kind!r} strikes chargers, and the cloud has none: inject it where they run"
-            )
-        services = self.services.get(family)
-        if not (services and services[0].FAULTS):
-            raise UsageError(f"{where}: kind: {kind!r}: no service has faults of this family")
-        fault = fault_from(data, {fault.kind: fault for fault in services[0].FAULTS}, where=where)
-        struck: list[Injected] = []
-        try:
-            for service in services:
-                struck.append(service.inject(fault))
-        except UsageError as error:
-            Strike(struck)()
-            raise UsageError(f"{where}: {error}") from None
-        return Strike(struck)
+        return strike(self.services, data, where=where)
 
     def history(self, service: str) -> list[dict[str, Any]]:
         """What a service saw, oldest first."""
@@ -233,7 +230,7 @@ class Cloud:
 
         def who_is(address: str) -> str:
             """The charger at an address that it got here or there."""
-            return dhcp.client_at(operator.client_at(address))
+            return dhcp.client_at(operator.client_at(topology.inside(address)))
 
         machines: list[tuple[Service, str, str]] = [
             (dhcp, "router", topology.router),
@@ -285,7 +282,9 @@ class Cloud:
     def _in_the_way(self) -> list[tuple[Service, str, str]]:
         """What a site may have between chargers and internet; idle until a fault sends something there."""
         certs, topology = self._parts.certs, self._parts.topology
-        own_name, inspected = (server_context(*certs.bad(kind)) for kind in ("wrong_host", "intercepted"))
+        own_name, inspected = (
+            server_context(*certs.bad(kind), keylog=self._parts.keylog) for kind in ("wrong_host", "intercepted")
+        )
         portal = Portal(address=topology.portal, context=own_name, **self._common("portal"))
         proxy = Proxy(context=inspected, **self._common("proxy"))
         return [(portal, "portal", topology.portal), (proxy, "proxy", topology.proxy)]
@@ -302,12 +301,13 @@ class Cloud:
             settings=parts.hub,
             throttle=self.throttle,
             worker=worker,
+            keylog=parts.keylog,
         )
 
     def _service_api(self) -> ServiceApi:
         """On the hub's own host; it asks for client certificates, for devices that come over WebSocket."""
         parts, hub_host = self._parts, self._parts.profile.network.hub_host
-        contexts = contexts_of(parts.certs, hub_host)
+        contexts = contexts_of(parts.certs, hub_host, parts.keylog)
         return ServiceApi(
             **self._common("service_api"),
             contexts=lambda bad: contexts(None, "1.2"),
@@ -326,7 +326,7 @@ class Cloud:
         certs, network = self._parts.certs, self._parts.profile.network
         return FirmwareServer(
             **self._common("firmware"),
-            contexts=https_contexts_of(certs, network.api_host),
+            contexts=https_contexts_of(certs, network.api_host, self._parts.keylog),
             signers={"firmware": certs.firmware_signer(), "foreign": certs.foreign_signer()},
             check=self._check_key,
             download_host=network.devices_host,
@@ -338,7 +338,7 @@ class Cloud:
         old, new = certs.root_pem(Root.OLD), certs.root_pem(Root.NEW)
         return BundleServer(
             **self._common("bundle"),
-            contexts=https_contexts_of(certs, network.devices_host),
+            contexts=https_contexts_of(certs, network.devices_host, self._parts.keylog),
             roots={"old": old, "new": new, "both": old + new},
             signer=certs.bundle_signer(),
             foreign_signer=certs.foreign_signer(),
@@ -348,7 +348,7 @@ class Cloud:
     def _https_hosts(self) -> Mapping[str, HttpsServer | HttpsService]:
         """Who serves each HTTPS host: the API has two names."""
         network, firmware = self._parts.profile.network, self.firmware
-        contexts = https_contexts_of(self._parts.certs, network.old_api_host)
+        contexts = https_contexts_of(self._parts.certs, network.old_api_host, self._parts.keylog)
         old_api = HttpsServer(firmware.app, lambda: contexts(firmware.bad_certificate()), failed=firmware.tls_failed)
         return {network.api_host: firmware, network.devices_host: self.bundle, network.old_api_host: old_api}
 
@@ -356,3 +356,7 @@ class Cloud:
         device = self.registry.get(serial)
         known = device.keys if device is not None else (b"",)
         return any(compare_digest(key, candidate) and bool(candidate) for candidate in known)
+
+
+def _server(each: HttpsServer | HttpsService) -> HttpsServer:
+    return each.server if isinstance(each, HttpsService) else each

@@ -6,22 +6,32 @@ answer.
 """
 
 import asyncio
-import itertools
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from inspect import isawaitable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from cloud_stub.bus.api import VERSION, Bus, BusError, Kind, topic_of
+from cloud_stub.control_services import (
+    Body,
+    Inject,
+    Offer,
+    Page,
+    Publish,
+    ServiceControl,
+    body_of,
+    control_app,
+    error_reply,
+    json_of,
+    offer_routes,
+)
 from cloud_stub.hub.memory import HubMemory
 from cloud_stub.hub.methods import TIMEOUT_S, Invoke, MethodError
 from cloud_stub.service import Service
@@ -32,20 +42,8 @@ from cloud_stub.state.twin import Twin, TwinError, service_view
 from cloud_stub.store import Store
 from emulator.errors import UsageError
 
-BODY_BYTES_MAX = 1 << 20
 COUNT_MAX = 100_000
 PRODUCED_AT_ONCE = 1_000
-FAULTS_MAX = 256
-
-
-class Strike(Protocol):
-    """A fault that was injected; calling it takes it back."""
-
-    def __call__(self) -> None: ...
-
-    @property
-    def active(self) -> bool:
-        """Not taken back, not used up, and its time is not over."""
 
 
 class DeviceLog(Protocol):
@@ -58,16 +56,7 @@ class DeviceLog(Protocol):
         """Forget what a device did."""
 
 
-Inject = Callable[[Mapping[str, Any]], Strike]
-Page = Callable[[], Any]
-"""Gives JSON-able data, or an awaitable of it."""
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Production(_Body):
+class Production(Body):
     """Body of POST /devices: one serial, or `count` serials that begin with `prefix`."""
 
     serial: str | None = None
@@ -85,30 +74,11 @@ class Production(_Body):
                 raise UsageError("body: give either serial or count")
 
 
-class MethodCall(_Body):
+class MethodCall(Body):
     """Body of POST /devices/{id}/methods/{name}."""
 
     payload: Any = None
     timeout_s: float = Field(TIMEOUT_S, gt=0, le=300, strict=False)
-
-
-class FirmwareOffer(_Body):
-    """Body of POST /firmware."""
-
-    version: str = Field(min_length=1, max_length=64)
-    signer: str = "firmware"
-
-
-class BundleContents(_Body):
-    """Body of POST /bundle."""
-
-    roots: str = Field(min_length=1, max_length=64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Injected:
-    fault: Mapping[str, Any]
-    strike: Strike
 
 
 @dataclass(frozen=True)
@@ -127,40 +97,34 @@ class Control:
     bus: Bus
     invoke: Invoke
     inject: Inject
-    offer: Callable[[str, str], None]
-    publish: Callable[[str], int]
+    offer: Offer | None = None
+    publish: Publish | None = None
     device_logs: Sequence[DeviceLog] = ()
     pages: Mapping[str, Page] = field(default_factory=dict)
-    _faults: dict[int, _Injected] = field(default_factory=dict)
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def app(self) -> Starlette:
         """The ASGI application."""
-        routes = [
+        offers = offer_routes(self.offer, self.publish) if self.offer and self.publish else []
+        return control_app(
+            [*self._device_routes(), *ServiceControl(self.services, self.inject, self.pages).routes(), *offers],
+            {
+                UnknownDevice: lambda request, error: error_reply(404, str(error)),
+                MethodError: lambda request, error: _method_error(error),
+                TwinError: lambda request, error: error_reply(error.status, f"body: {error.text}"),
+                HubError: lambda request, error: error_reply(error.status, error.text),
+                BusError: lambda request, error: error_reply(503, str(error)),
+            },
+        )
+
+    def _device_routes(self) -> list[Route]:
+        return [
             Route("/devices", self._list_devices, methods=["GET"]),
             Route("/devices", self._produce, methods=["POST"]),
             Route("/devices/{id}", self._show_device, methods=["GET"]),
             Route("/devices/{id}/methods/{name}", self._call_method, methods=["POST"]),
             Route("/devices/{id}/desired", self._desire, methods=["PATCH", "PUT"]),
             Route("/devices/{id}/history", self._device_history, methods=["GET", "DELETE"]),
-            Route("/history/{service}", self._history, methods=["GET", "DELETE"]),
-            Route("/faults", self._list_faults, methods=["GET"]),
-            Route("/faults", self._inject, methods=["POST"]),
-            Route("/faults/{number:int}", self._heal, methods=["DELETE"]),
-            Route("/firmware", self._offer, methods=["POST"]),
-            Route("/bundle", self._publish, methods=["POST"]),
-            *(Route(path, _page(page), methods=["GET"]) for path, page in self.pages.items()),
         ]
-        handlers: dict[Any, Any] = {
-            UnknownDevice: lambda request, error: _error(404, str(error)),
-            UsageError: lambda request, error: _error(400, str(error)),
-            MethodError: lambda request, error: _method_error(error),
-            TwinError: lambda request, error: _error(error.status, f"body: {error.text}"),
-            HubError: lambda request, error: _error(error.status, error.text),
-            BusError: lambda request, error: _error(503, str(error)),
-            HTTPException: lambda request, error: _error(error.status_code, str(error.detail)),
-        }
-        return Starlette(routes=routes, exception_handlers=handlers)
 
     # Devices
 
@@ -170,7 +134,7 @@ class Control:
 
     async def _produce(self, request: Request) -> JSONResponse:
         """Make chargers; one that was made is handed out again with its key, so that the call can be repeated."""
-        wanted = (await _read(request, Production)).serials()
+        wanted = (await body_of(request, Production)).serials()
         made: list[Device] = []
         for first in range(0, len(wanted), PRODUCED_AT_ONCE):
             made += self.memory.registry.produce_all(wanted[first : first + PRODUCED_AT_ONCE])
@@ -198,7 +162,7 @@ class Control:
 
     async def _call_method(self, request: Request) -> JSONResponse:
         device = self._device(request)
-        call = await _read(request, MethodCall)
+        call = await body_of(request, MethodCall)
         name = request.path_params["name"]
         result = await self.invoke(device.device_id, name, call.payload, call.timeout_s)
         return JSONResponse({"status": result.status, "payload": result.payload})
@@ -206,7 +170,7 @@ class Control:
     async def _desire(self, request: Request) -> JSONResponse:
         """Merge the body into the desired properties and push it to the device. PUT does the same as PATCH."""
         device = self._device(request)
-        patch = await _json(request)
+        patch = await json_of(request)
         if not isinstance(patch, dict):
             raise TwinError("patch is not a JSON object")
         twin, pushed = self.memory.twins.desire(device.device_id, patch)
@@ -222,59 +186,6 @@ class Control:
             for log in self.device_logs:
                 await log.forget_device(device_id)
         return JSONResponse({"history": sorted(entries, key=lambda entry: entry["t"])})
-
-    # Services
-
-    async def _history(self, request: Request) -> JSONResponse:
-        name = request.path_params["service"]
-        services = self.services.get(name)
-        if services is None:
-            raise HTTPException(404, f"service {name}: no such service; there are {', '.join(sorted(self.services))}")
-        for service in services:
-            await service.collect()
-        records = [record for service in services for record in service.history_json()]
-        if request.method == "DELETE":
-            for service in services:
-                await service.forget()
-        return JSONResponse({"history": sorted(records, key=lambda record: record["t"])})
-
-    async def _list_faults(self, request: Request) -> JSONResponse:
-        faults = [{"id": number, "fault": dict(entry.fault)} for number, entry in self._active_faults().items()]
-        return JSONResponse({"faults": faults})
-
-    async def _inject(self, request: Request) -> JSONResponse:
-        data = await _json(request)
-        if not isinstance(data, dict):
-            raise UsageError("body: must be a JSON object")
-        if len(self._active_faults()) >= FAULTS_MAX:
-            raise UsageError(f"fault: more than {FAULTS_MAX} faults; delete some")
-        injected = _Injected(data, self.inject(data))
-        number = next(self._numbers)
-        self._faults[number] = injected
-        return JSONResponse({"id": number}, status_code=201)
-
-    async def _heal(self, request: Request) -> JSONResponse:
-        number = request.path_params["number"]
-        injected = self._active_faults().pop(number, None)
-        if injected is None:
-            raise HTTPException(404, f"fault {number}: no such fault, or it is over")
-        injected.strike()
-        return JSONResponse({"id": number})
-
-    async def _offer(self, request: Request) -> JSONResponse:
-        offer = await _read(request, FirmwareOffer)
-        self.offer(offer.version, offer.signer)
-        return JSONResponse({"version": offer.version, "signer": offer.signer})
-
-    async def _publish(self, request: Request) -> JSONResponse:
-        contents = await _read(request, BundleContents)
-        return JSONResponse({"version": self.publish(contents.roots), "roots": contents.roots}, status_code=201)
-
-    def _active_faults(self) -> dict[int, _Injected]:
-        """The faults that were injected here, after forgetting those that are over."""
-        for number in [number for number, entry in self._faults.items() if not entry.strike.active]:
-            del self._faults[number]
-        return self._faults
 
     def _device(self, request: Request) -> Device:
         device_id = request.path_params["id"]
@@ -293,42 +204,6 @@ def _twin_json(twin: Twin) -> dict[str, Any]:
     return {"version": twin.version, "etag": twin.etag, "tags": twin.tags, "properties": properties}
 
 
-def _page(page: Page) -> Callable[[Request], Any]:
-    async def show(request: Request) -> JSONResponse:
-        data = page()
-        return JSONResponse(await data if isawaitable(data) else data)
-
-    return show
-
-
-async def _json(request: Request) -> Any:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise HTTPException(413, f"body: over {BODY_BYTES_MAX} bytes")
-    try:
-        return json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise UsageError("body: not JSON") from None
-
-
-Model = TypeVar("Model", bound=_Body)
-
-
-async def _read(request: Request, model: type[Model]) -> Model:
-    try:
-        return model.model_validate(await _json(request))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"body: {key or 'object'}: {first['msg']}") from None
-
-
 def _method_error(error: MethodError) -> JSONResponse:
     bad_input = error.code in (ErrorCode.BAD_ARGUMENT, ErrorCode.TOO_LARGE)
     return JSONResponse({"error": str(error), "code": error.code.value}, status_code=400 if bad_input else 503)
-
-
-def _error(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": " ".join(text.split())}, status_code=status)

@@ -98,6 +98,15 @@ class HttpsServer:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
+    def context(self) -> ssl.SSLContext:
+        """What the next connection sees."""
+        return self._context()
+
+    def failed(self, stream: Stream, error: NetError) -> None:
+        """A TLS handshake came to nothing, here or where connections are accepted for this server."""
+        if self._failed is not None:
+            self._failed(stream, error)
+
     def _accept(self, stream: Stream) -> None:
         if len(self._handshakes) + len(self._connections) >= CONNECTIONS_MAX:
             stream.abort()
@@ -106,16 +115,16 @@ class HttpsServer:
 
         def ready(tls: TlsStream) -> None:
             self._handshakes.discard(stream)
-            self._serve(tls)
+            self.serve(tls)
 
         def failed(error: NetError) -> None:
             self._handshakes.discard(stream)
-            if self._failed is not None:
-                self._failed(stream, error)
+            self.failed(stream, error)
 
         tls_accept(stream, self._context(), ready, failed, timeout_s=HANDSHAKE_LIMIT_S)
 
-    def _serve(self, tls: TlsStream) -> None:
+    def serve(self, tls: TlsStream) -> None:
+        """Answer the requests of a connection whose handshake is done."""
         protocol = H11Protocol(self._config, self._state, {}, _loop=asyncio.get_running_loop())
         connection = _Connection(tls, protocol, self._connections.discard, self._upgrade)
         self._connections.add(connection)
@@ -141,7 +150,7 @@ class HttpsService(Service):
     ) -> None:
         super().__init__(rng=rng, utc=utc, now=now)
         self.app = app
-        self._server = HttpsServer(
+        self.server = HttpsServer(
             app, lambda: contexts(self.bad_certificate()), failed=self.tls_failed, upgrade=upgrade
         )
 
@@ -156,10 +165,10 @@ class HttpsService(Service):
         return super().inject(fault)
 
     async def start(self, host: Host) -> None:
-        await self._server.start(host)
+        await self.server.start(host)
 
     async def stop(self) -> None:
-        await self._server.stop()
+        await self.server.stop()
 
     def tls_failed(self, stream: Stream, error: NetError) -> None:
         """Put a TLS handshake that came to nothing into the history."""

@@ -17,6 +17,8 @@ class Topology:
     """The LAN is below one /16 prefix such as ``10.20``; operator and internet have addresses of their own."""
 
     prefix: str
+    outside: str = ""
+    """The first two octets of the site's public addresses, where its router gives each of the LAN one of its own."""
 
     @property
     def router(self) -> str:
@@ -32,6 +34,11 @@ class Topology:
     def cell(self) -> Lan:
         """The operator's."""
         return Lan(IPv4Network(self.operator_network), self.operator_router)
+
+    def inside(self, address: str) -> str:
+        """The address on the LAN of who is known by this one outside."""
+        octets = address.split(".")
+        return ".".join((self.prefix, *octets[2:])) if ".".join(octets[:2]) == self.outside else address
 
     @property
     def pool(self) -> tuple[str, str]:

@@ -1,38 +1,32 @@
 """``python -m cloud_stub up``: a cloud that runs until it is told to stop, on loopback, with its control API."""
 
 import asyncio
-import hmac
 import json
-import logging
 import os
 import secrets
-import signal
 import socket
 import sys
-import tempfile
-from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import uvicorn
-from starlette.types import ASGIApp
-
 from certs.layout import CertsDir, Root
 from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, BusChoice, backbone
 from cloud_stub.cloud import Cloud, CloudParts, WorkersFor
 from cloud_stub.control import Control
-from cloud_stub.hub.endpoint import Endpoint
+from cloud_stub.control_services import Inject, Page
 from cloud_stub.hub.settings import DEFAULTS, HubSettings
+from cloud_stub.listening import listening, serving
+from cloud_stub.production import policy_key, production_secret
+from cloud_stub.staff import Staff
 from cloud_stub.state.database import FILE_NAME, State
-from cloud_stub.state.registry import KEY_BYTES
+from cloud_stub.stopping import cancel_on_signals
 from cloud_stub.topology import Topology
-from cloud_stub.workers.job import WorkerJob
 from cloud_stub.workers.pool import Workers
 from emulator.clock import system_utc
 from emulator.errors import UsageError
@@ -45,8 +39,6 @@ CONTROL_HOST, ANY_HOST = "127.0.0.1", "0.0.0.0"  # noqa: S104 - only compared wi
 POLICY = "iothubowner"
 TURN_S = 0.001
 """A signal that came while the cloud was built is heard before the cloud is said to be ready."""
-CONTROL_STOP_S = 1
-"""How long calls of the control API that have begun may take once the cloud is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,9 @@ class UpOptions:
 
 
 @dataclass(frozen=True)
-class _Running:
+class Running:
+    """A cloud that is up, and what its ready line tells of it. `control_url` is where its control API is."""
+
     cloud: Cloud
     plan: LoopbackPlan
     backbone: Backbone
@@ -89,7 +83,7 @@ async def up(options: UpOptions, say: Callable[[dict[str, Any]], None]) -> None:
     stop before it was ready. Everything is ended and removed in each case.
     """
     ready = asyncio.Event()
-    _cancel_on_signals()
+    cancel_on_signals()
     try:
         await _run(options, say, ready)
     except asyncio.CancelledError:
@@ -99,21 +93,22 @@ async def up(options: UpOptions, say: Callable[[dict[str, Any]], None]) -> None:
 
 async def _run(options: UpOptions, say: Callable[[dict[str, Any]], None], ready: asyncio.Event) -> None:
     certs = ensure(options.state / "certs" if options.state else default_dir())
-    secret = _production_secret(options.state)
+    secret = production_secret(options.state, secrets.token_bytes)
     async with _services(options, certs, secret) as (cloud, plan, spine, topology):
-        held = _bind(options.control_host, options.control_port)
+        held = listening(options.control_host, options.control_port)
         with held:
             host = CONTROL_HOST if options.control_host == ANY_HOST else options.control_host
             url = f"http://{host}:{held.getsockname()[1]}"
-            running = _Running(cloud, plan, spine, certs, load_profile(), topology, url, _policy_key(secret))
-            async with _control(running, held):
+            running = Running(cloud, plan, spine, certs, load_profile(), topology, url, policy_key(secret, POLICY))
+            strike = partial(cloud.inject, where="fault")
+            async with control_api(running, held, strike, lambda: ready_line(running)):
                 await asyncio.sleep(TURN_S)
                 say(ready_line(running))
                 ready.set()
-                raise UsageError(await _end_of_broker(spine))
+                raise UsageError(await end_of_broker(spine))
 
 
-def ready_line(running: _Running) -> dict[str, Any]:
+def ready_line(running: Running) -> dict[str, Any]:
     """Where everything is, for people, tests and the fleet. `service_connection_string` is a secret of this cloud."""
     network, topology, plan = running.profile.network, running.topology, running.plan
 
@@ -173,7 +168,7 @@ async def _services(
                         seed=seed,
                         utc=system_utc,
                         now=asyncio.get_running_loop().time,
-                        workers=_workers_for(options, plan, spine, certs, secret, seed) if options.workers else None,
+                        workers=_workers_for(options, plan, spine, certs, secret, seed),
                         hub=options.hub,
                     )
                 )
@@ -204,45 +199,17 @@ def _state_file(options: UpOptions, spine: Backbone) -> Path | None:
 
 def _workers_for(
     options: UpOptions, plan: LoopbackPlan, spine: Backbone, certs: CertsDir, secret: bytes, seed: str
-) -> WorkersFor:
-    address, file = Topology(plan.prefix).hub, _state_file(options, spine)
-    assert file and spine.home and spine.mosquitto  # noqa: S101 - not a local bus
-    journals, broker = spine.home.journals, spine.mosquitto
-
-    def job(number: int, label: str) -> WorkerJob:
-        return WorkerJob(
-            label=label,
-            plan=plan,
-            address=address,
-            broker=broker,
-            bus="lean",
-            state=file,
-            journal=journals / f"worker-{number}",
-            certs=certs.path,
-            hub_host=load_profile().network.hub_host,
-            secret=secret,
-            seed=seed,
-            settings=options.hub.to_json(),
-            processes=options.workers,
-        )
-
-    def workers(lost: Callable[[str], None], beside: Endpoint) -> Workers:
-        return Workers(
-            rng=Random(f"{seed}/workers"),  # noqa: S311 - for faults, never for keys
-            utc=system_utc,
-            now=asyncio.get_running_loop().time,
-            count=options.workers,
-            reserve=lambda: LoopbackHost(plan, "hub", address=address).reserve(Endpoint.port),
-            job_for=job,
-            lost=lost,
-            beside=beside,
-        )
-
-    return workers
+) -> WorkersFor | None:
+    state = _state_file(options, spine)
+    if not options.workers or state is None:
+        return None
+    address = Topology(plan.prefix).hub
+    return Staff(options.workers, plan, address, spine, state, certs, secret, seed, options.hub).workers_for()
 
 
 @asynccontextmanager
-async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None]:
+async def control_api(running: Running, held: socket.socket, inject: Inject, ready: Page) -> AsyncIterator[None]:
+    """Serve the control API of a cloud on a listening socket for as long as the body runs."""
     cloud = running.cloud
 
     def offer(version: str, signer: str) -> None:
@@ -254,25 +221,18 @@ async def _control(running: _Running, held: socket.socket) -> AsyncIterator[None
         store=cloud.store,
         bus=running.backbone.bus,
         invoke=cloud.methods.invoke,
-        inject=partial(cloud.inject, where="fault"),
+        inject=inject,
         offer=offer,
         publish=cloud.publish_bundle,
         device_logs=cloud.device_logs,
-        pages={"/ready": lambda: ready_line(running), "/clients": lambda: clients(running)},
+        pages={"/ready": ready, "/clients": lambda: clients(cloud, running.backbone)},
     ).app()
-    server = _Server(app)
-    task = asyncio.get_running_loop().create_task(server.serve(sockets=[held]), name="control API")
-    try:
+    async with serving(app, held):
         yield
-    finally:
-        logging.getLogger("uvicorn.error").disabled = True  # calls that are cut off now are no errors
-        server.should_exit = True
-        await task
 
 
-async def clients(running: _Running) -> dict[str, Any]:
+async def clients(cloud: Cloud, spine: Backbone) -> dict[str, Any]:
     """How many are connected, and what this cloud weighs, workers included: for load tests and benchmarks."""
-    cloud, spine = running.cloud, running.backbone
     endpoint = cloud.endpoint
     ways = {endpoint, cloud.websockets}
     if isinstance(endpoint, Workers):
@@ -291,90 +251,10 @@ async def clients(running: _Running) -> dict[str, Any]:
     }
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the cloud has its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                ws="none",
-                timeout_graceful_shutdown=CONTROL_STOP_S,
-            )
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
-
-
-def _cancel_on_signals() -> None:
-    """The first SIGINT, SIGTERM or SIGHUP cancels the running task, wherever it is; cleaning up is not disturbed."""
-    task, stopping = asyncio.current_task(), asyncio.Event()
-    assert task is not None  # noqa: S101 - called from a task
-
-    def stop() -> None:
-        if not stopping.is_set():
-            stopping.set()
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-
-
-async def _end_of_broker(spine: Backbone) -> str:
+async def end_of_broker(spine: Backbone) -> str:
     """Why the broker that we started has ended; without one, wait for ever."""
     never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     return await (spine.died or never)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        held.bind((host, port))
-        held.listen()  # from the ready line on, callers get through, even before the server accepts
-    except OSError as error:
-        held.close()
-        raise UsageError(f"--control-host {host} --control-port {port}: {error.strerror}") from None
-    return held
-
-
-def _production_secret(state: Path | None) -> bytes:
-    """The secret that device keys are derived from: kept in `state`, mode 600, so that devices keep their keys."""
-    if state is None:
-        return secrets.token_bytes(KEY_BYTES)
-    path = state / "production.key"
-    try:
-        if not path.exists():
-            _write_secret(path)
-        kept = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    if len(kept) != KEY_BYTES:
-        raise UsageError(f"{path}: must hold {KEY_BYTES} bytes, holds {len(kept)}")
-    return kept
-
-
-def _write_secret(path: Path) -> None:
-    """Make the secret whole or not at all, and never over one that another cloud has just made."""
-    descriptor, aside = tempfile.mkstemp(dir=path.parent)  # mode 600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-        with suppress(FileExistsError):
-            os.link(aside, path)
-    finally:
-        os.unlink(aside)
-
-
-def _policy_key(secret: bytes) -> str:
-    return b64encode(hmac.digest(secret, f"policy/{POLICY}".encode(), "sha256")).decode()
 
 
 _NOT_FOR_PEOPLE = frozenset({"ready", "service_connection_string", "loopback", "bundle"})

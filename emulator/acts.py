@@ -16,7 +16,6 @@ from emulator.scenario import (
     Heal,
     Inject,
     OfferFirmware,
-    Plain,
     PlugIn,
     PowerOn,
     PublishBundle,
@@ -174,13 +173,14 @@ class Script:
 def cars_of(scenario: Scenario) -> dict[int, Car]:
     """A fresh car for each step that plugs one in, by the number of the step. UsageError names step and key."""
     return {
-        number: _car(step.car, f"{scenario.name}: step.{number}.car")
+        number: car_of(step.car, f"{scenario.name}: step.{number}.car")
         for number, step in enumerate(scenario.step, start=1)
         if isinstance(step, PlugIn)
     }
 
 
-def _car(data: Mapping[str, Plain], where: str) -> Car:
+def car_of(data: Mapping[str, Any], where: str) -> Car:
+    """A fresh car with these fields. UsageError starts with `where` and names the key."""
     unknown = sorted(set(data) - {field.name for field in fields(Car)})
     if unknown:
         raise UsageError(f"{where}.{unknown[0]}: no such key")

@@ -1,6 +1,7 @@
 """The command line. What a command needs is imported when it runs, so that --help is quick."""
 
 import json
+import os
 import signal
 import sys
 from io import TextIOWrapper
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from emulator.net.capture import CaptureFiles
     from emulator.player import Audience
     from emulator.trace import TraceEvent
     from emulator.verdict import Verdict
@@ -36,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-WorldName = Annotated[str, typer.Option("--world", help="Where to play: sim (virtual time), loopback (real sockets).")]
+WorldName = Annotated[str, typer.Option("--world", help="sim (virtual time), loopback (real sockets), lab (as root).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Makes every random choice; the same seed repeats a run.")]
 CertsDir = Annotated[Path | None, typer.Option("--certs", help="A folder made by python -m certs; else one is made.")]
 Control = Annotated[
@@ -44,15 +46,30 @@ Control = Annotated[
 ]
 Bus = Annotated[str | None, typer.Option("--bus", help="Bus of the cloud that is started; as --bus of cloud_stub up.")]
 ProfileName = Annotated[str, typer.Option("--profile", help="Name of a shipped profile, or a TOML file.")]
+Pcap = Annotated[
+    Path | None,
+    typer.Option("--pcap", help="Write a capture of the (first) charger's traffic to this file, for Wireshark."),
+]
+KeylogFile = Annotated[
+    Path | None, typer.Option("--keylog", help="Write the secrets of its TLS sessions to this file, to read them.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 
 
 @app.command()
-def demo(world: WorldName = "loopback", seed: Seed = 1, certs: CertsDir = None, as_json: Json = False) -> int:
+def demo(
+    world: WorldName = "loopback",
+    seed: Seed = 1,
+    certs: CertsDir = None,
+    pcap: Pcap = None,
+    keylog: KeylogFile = None,
+    as_json: Json = False,
+) -> int:
     """Show a charger boot, charge, update and lose its DNS."""
     from emulator.demo import demo_json, run_demo
 
-    verdicts = run_demo(world, seed=seed, certs_dir=certs, audience=_audience(as_json))
+    files = _files(pcap, keylog)
+    verdicts = run_demo(world, seed=seed, certs_dir=certs, audience=_audience(as_json), files=files)
     if as_json:
         _print_json(demo_json(verdicts))
     else:
@@ -70,6 +87,8 @@ def play(
     certs: CertsDir = None,
     as_json: Json = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write a report page to this file.")] = None,
+    pcap: Pcap = None,
+    keylog: KeylogFile = None,
 ) -> int:
     """Play a scenario and judge what comes of it."""
     from emulator.scenario import load_scenario, shipped_names
@@ -83,7 +102,18 @@ def play(
     scenarios = [load_scenario(name) for name in (shipped_names() if scenario is None else [scenario])]
     _check_writable(html)
     audience = _audience(as_json)
-    verdicts = [play_one(each, world, seed=seed, certs_dir=certs, audience=audience) for each in scenarios]
+    files = _files(pcap, keylog)
+    verdicts = [
+        play_one(
+            each,
+            world,
+            seed=seed,
+            certs_dir=certs,
+            audience=audience,
+            files=files.of_story(each.name) if play_all else files,
+        )
+        for each in scenarios
+    ]
     if html is not None:
         _write_report(html, verdicts)
     if as_json:
@@ -96,20 +126,47 @@ def play(
 @app.command()
 def run(
     world: Annotated[Literal["loopback"], typer.Option("--world", help="Where: loopback.")] = "loopback",
+    interface: Annotated[
+        str | None, typer.Option("--interface", help="On this Ethernet instead, as root: DHCP and true ports.")
+    ] = None,
+    netns: Annotated[
+        Path | None,
+        typer.Option("--netns", help="The network namespace of the interface: /run/netns/NAME or the like."),
+    ] = None,
     control: Control = None,
+    hub: Annotated[str | None, typer.Option("--hub", help="Host name of a hub that is none of ours.")] = None,
+    device_id: Annotated[str | None, typer.Option("--device-id", help="Who the charger is there.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", help="Its symmetric key there, base64 in a file of mode 600.")
+    ] = None,
+    ca: Annotated[Path | None, typer.Option("--ca", help="PEM file with the roots to trust there.")] = None,
     bus: Bus = None,
     serial: Annotated[str | None, typer.Option("--serial", help="Serial number; else a random one.")] = None,
     profile: ProfileName = "pro",
     flash: Annotated[Path | None, typer.Option("--flash", help="Keep the charger's flash in this folder.")] = None,
     plug_in: Annotated[bool, typer.Option("--plug-in", help="A car is connected from the start.")] = False,
     seed: Seed = 1,
+    bench: Annotated[
+        str | None, typer.Option("--bench", metavar="HOST:PORT", help="Let the charger be handled over HTTP there.")
+    ] = None,
+    bench_token_file: Annotated[
+        Path | None, typer.Option("--bench-token-file", metavar="FILE", help="Its token, in a file of mode 600.")
+    ] = None,
+    pcap: Pcap = None,
+    keylog: KeylogFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> int:
-    """Run one charger on loopback until Ctrl-C."""
+    """Run one charger on loopback or a network interface until Ctrl-C."""
+    from emulator.bench.address import bench_from
+    from emulator.hub_account import account_from
+    from emulator.on_interface import interface_from
     from emulator.run import RunOptions, run_charger
 
-    options = RunOptions(control, bus, serial, profile, flash, plug_in, seed)
-    _on_uvloop(run_charger(options, _event_printer(as_json)))
+    at = bench_from(bench, bench_token_file, os.environ)
+    account, place = account_from(hub, device_id, key_file, ca), interface_from(interface, netns)
+    files = _files(pcap, keylog)
+    options = RunOptions(control, bus, serial, profile, flash, plug_in, seed, at, place, account, files)
+    _on_uvloop(run_charger(options, _event_printer(as_json), _ready_printer(as_json)))
     return AS_EXPECTED
 
 
@@ -123,6 +180,8 @@ def fleet(
     bus: Bus = None,
     profile: ProfileName = "pro",
     seed: Seed = 1,
+    pcap: Pcap = None,
+    keylog: KeylogFile = None,
     as_json: Json = False,
 ) -> int:
     """Boot many chargers against a cloud."""
@@ -137,6 +196,7 @@ def fleet(
         profile=profile,
         control=control,
         bus=bus,
+        files=_files(pcap, keylog),
     )
     report = _on_uvloop(run_fleet(options))
     if as_json:
@@ -165,12 +225,24 @@ def _on_uvloop(work: "Coroutine[Any, Any, T]") -> "T":
         return runner.run(work)
 
 
+def _files(pcap: Path | None, keylog: Path | None) -> "CaptureFiles":
+    from emulator.net.capture import CaptureFiles
+
+    return CaptureFiles(pcap, keylog)
+
+
 def _event_printer(as_json: bool) -> "Callable[[TraceEvent], None]":
     from emulator.view import View
 
     if as_json:
         return lambda event: print(event.as_json(), flush=True)
     return View(_console()).see
+
+
+def _ready_printer(as_json: bool) -> "Callable[[dict[str, Any]], None]":
+    if as_json:
+        return lambda line: print(json.dumps(line), flush=True)
+    return lambda line: print(f"The bench of {line['serial']} is at {line['bench']}", flush=True)
 
 
 def _status(verdicts: "list[Verdict]") -> int:

@@ -7,6 +7,7 @@ from emulator.clock import Rtc
 from emulator.flash import Flash
 from emulator.local import FACTORY, Local
 from emulator.net.api import Host
+from emulator.net.keylog import Keylog
 from emulator.net.meter import DataMeter
 from emulator.profile import Profile
 from emulator.trace import Trace
@@ -43,6 +44,8 @@ class Env:
     seed: str
     meter: DataMeter = field(default_factory=DataMeter)
     """What goes over the link, if the host is a `net.metered.MeteredHost` with this meter."""
+    keylog: Keylog | None = None
+    """Where the secrets of its TLS sessions are written, for who wants to read a capture of them."""
 
     def rng(self, purpose: str) -> Random:
         """A random source of its own for each purpose, so that one more draw here moves nothing there."""

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -10,10 +11,13 @@ from typing import Any
 import httpx
 
 from emulator.boot.roots import BUNDLE_KEY
-from emulator.clock import Rtc
+from emulator.clock import Rtc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.flash import Flash, MemoryFlash
+from emulator.net.api import Host
+from emulator.net.capture import Capture
+from emulator.net.keylog import Keylog
 from emulator.net.loopback import LoopbackHost, LoopbackPlan
 from emulator.net.meter import DataMeter, ports_of
 from emulator.net.metered import MeteredHost
@@ -21,6 +25,8 @@ from emulator.profile import Profile
 from emulator.trace import Sink, Trace
 
 CONTROL_TIMEOUT_S = 60.0
+PEMS = ("roots", "firmware_key", "vendor_root", "bundle_key")
+"""What chargers trust, in a ready line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,16 @@ class RemoteCloud:
     """What a running cloud said of itself in its ready line."""
 
     control: str
-    plan: LoopbackPlan
+    plan: LoopbackPlan | None
+    """Where its services are on loopback; None: they are on a network of their own."""
     anchors: Anchors
+
+    @property
+    def loopback(self) -> LoopbackPlan:
+        """Its plan. UsageError: it is not on loopback."""
+        if self.plan is None:
+            raise UsageError(f"control {self.control}: this cloud is not on loopback; reach it with --interface")
+        return self.plan
 
     @classmethod
     async def attach(cls, control: str) -> "RemoteCloud":
@@ -74,16 +88,18 @@ class RemoteCloud:
 
     @classmethod
     def from_ready(cls, ready: dict[str, Any]) -> "RemoteCloud":
-        """Build from the ready line of ``cloud_stub up --json``. UsageError: it is none, or lacks its files."""
+        """Build from the ready line of ``cloud_stub up --json``, or of ``serve``, which has texts where the other has
+        files. UsageError: it is none, or lacks its files."""
         try:
-            control, loopback, bundle = ready["control"], ready["loopback"], ready["bundle"]
-            files = {name: Path(ready[name]) for name in ("roots", "firmware_key", "vendor_root", "bundle_key")}
+            control, bundle = ready["control"], ready["bundle"]
+            texts = ready.get("anchors")
+            found = {name: str((texts or ready)[name]) for name in PEMS}
         except (KeyError, TypeError) as error:
             raise UsageError(f"ready line: this is not a cloud of ours ({error!r})") from None
-        pems = {name: _read_pem(name, path) for name, path in files.items()}
+        pems = found if texts else {name: _read_pem(name, Path(path)) for name, path in found.items()}
         return cls(
             control,
-            LoopbackPlan.from_json(loopback),
+            LoopbackPlan.from_json(ready["loopback"]) if "loopback" in ready else None,
             Anchors(
                 pems["roots"],
                 pems["firmware_key"],
@@ -161,16 +177,44 @@ async def _call(method: str, url: str, body: Any = None) -> Any:
     return answer
 
 
-def loopback_env(plan: LoopbackPlan, spec: Spec, sinks: tuple[Sink, ...], now: Any, *, seed: str, flash: Flash) -> Env:
-    """The world of one charger on loopback; `now` is the loop's clock."""
-    mac = mac_of(spec.serial)
+def loopback_env(
+    plan: LoopbackPlan,
+    spec: Spec,
+    sinks: tuple[Sink, ...],
+    now: Any,
+    *,
+    seed: str,
+    flash: Flash,
+    capture: Capture | None = None,
+) -> Env:
+    """The world of one charger on loopback, as `charger_env`. `capture` records its traffic."""
+    host: Host = LoopbackHost(plan, spec.serial, link_address=mac_of(spec.serial))
+    keylog = None
+    if capture is not None:
+        host, keylog = capture.around(host, system_utc), capture.keylog
+    return charger_env(host, spec, sinks, now, seed=seed, flash=flash, keylog=keylog)
+
+
+def charger_env(
+    host: Host,
+    spec: Spec,
+    sinks: tuple[Sink, ...],
+    now: Any,
+    *,
+    seed: str,
+    flash: Flash,
+    around: Callable[[Host], Host] = lambda host: host,
+    keylog: Keylog | None = None,
+) -> Env:
+    """The world of one charger on `host`; `now` is the loop's clock. `around` puts its host behind something.
+
+    The secrets of its TLS sessions go to `keylog`.
+    """
     drift_ppm = spec.profile.clock.drift_ppm(Random(f"{seed}/{spec.serial}/clock"))  # noqa: S311 - no secret
     rtc = Rtc(now, built_at=spec.profile.firmware.built_at, drift_ppm=drift_ppm)
     trace = Trace(spec.serial, sinks, now, lambda: rtc.now() if rtc.trusted else None)
-    host = MeteredHost(
-        LoopbackHost(plan, spec.serial, link_address=mac), meter := DataMeter(), ports_of(spec.profile.network)
-    )
-    return Env(host, rtc, flash, trace, seed, meter)
+    metered = MeteredHost(around(host), meter := DataMeter(), ports_of(spec.profile.network))
+    return Env(metered, rtc, flash, trace, seed, meter, keylog)
 
 
 def mac_of(serial: str) -> str:

@@ -87,6 +87,7 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
     "reconnect.forced": (Tone.PLAIN, "no wait", lambda data: _error(data)),
     "link.restart": (Tone.BAD, "link restarted", lambda data: f"{data['mode']}, {_error(data)}"),
     "modem.power_cycle": (Tone.BAD, "modem power cycle", lambda data: f"{data['timeouts']} AT timeouts"),
+    "device.card": (Tone.PLAIN, "card shown", lambda data: data["shown"].replace("_", " ")),
     "device.settings": (Tone.PLAIN, "new settings", lambda data: ", ".join(map(str, data["changed"]))),
     "device.local_settings": (Tone.PLAIN, "local settings", lambda data: ", ".join(map(str, data["changed"]))),
     "device.swap_test": (Tone.PLAIN, "link on trial", lambda data: f"{data['mode']}, for {data['within_s']:g} s"),

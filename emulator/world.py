@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo
+from emulator.net.capture import Capture
 from emulator.net.place import Setup
 from emulator.trace import Sink
 
@@ -32,6 +33,8 @@ class WorldOptions:
     """A folder made by ``python -m certs``; None: the world makes what it needs and takes it away again."""
     setup: Setup = field(default_factory=Setup)
     """The site: its access points, cell, power lines, address plan."""
+    capture: Capture | None = None
+    """What records the traffic of the chargers; None: nothing does."""
 
 
 class World(Protocol):

@@ -181,7 +181,14 @@ def _in_virtual_time(path: Path) -> bool:
     return path.is_relative_to("tests/sim") or any("SimLoop" in text for text in texts)
 
 
-IN_REAL_TIME = ("tests/integration", "tests/vectors", "tests/bench", "tests/hub/soak.py", "tests/hub/streams.py")
+IN_REAL_TIME = (
+    "tests/bench",
+    "tests/compose",
+    "tests/hub/soak.py",
+    "tests/hub/streams.py",
+    "tests/integration",
+    "tests/vectors",
+)
 """What meets processes that take their time."""
 
 

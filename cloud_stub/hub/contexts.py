@@ -8,6 +8,7 @@ from certs.layout import CertsDir, Root
 from cloud_stub.https import ContextOf
 from cloud_stub.hub.endpoint import ContextFor
 from cloud_stub.hub.faults import BadCertificateKind, TlsVersionName
+from emulator.net.keylog import Keylog
 from emulator.net.tls import server_context
 
 _VERSIONS = {
@@ -17,10 +18,10 @@ _VERSIONS = {
 }
 
 
-def contexts_of(certs: CertsDir, host: str) -> ContextFor:
+def contexts_of(certs: CertsDir, host: str, keylog: Keylog | None = None) -> ContextFor:
     """The contexts of the hub's endpoint `host`, which ask for a client certificate and go without.
 
-    Each is made once, when it is first needed.
+    Each is made once, when it is first needed. The secrets of their sessions go to `keylog`.
     """
 
     @cache
@@ -28,17 +29,18 @@ def contexts_of(certs: CertsDir, host: str) -> ContextFor:
         chain, key = _chain_and_key(certs, host, bad)
         only = _VERSIONS[version]
         # in TLS 1.3, which is a fault here, client certificates travel encrypted
-        return server_context(chain, key, versions=(only, only), ask_for_certificate=version != "1.3")
+        asks = version != "1.3"
+        return server_context(chain, key, versions=(only, only), ask_for_certificate=asks, keylog=keylog)
 
     return context
 
 
-def https_contexts_of(certs: CertsDir, host: str) -> ContextOf:
-    """The contexts of the HTTPS server `host`; each is made once, when it is first needed."""
+def https_contexts_of(certs: CertsDir, host: str, keylog: Keylog | None = None) -> ContextOf:
+    """The contexts of the HTTPS server `host`, as `contexts_of`."""
 
     @cache
     def context(bad: str | None) -> ssl.SSLContext:
-        return server_context(*_chain_and_key(certs, host, bad))
+        return server_context(*_chain_and_key(certs, host, bad), keylog=keylog)
 
     return context
 

@@ -17,6 +17,7 @@ from cloud_stub.state.c2d import C2dRules
 from cloud_stub.state.database import State
 from cloud_stub.state.registry import derived_keys
 from emulator.clock import Utc
+from emulator.net.keylog import Keylog
 
 DEFAULT_SETTINGS: Mapping[str, str] = {
     "120": "0",
@@ -50,6 +51,7 @@ def endpoint_of(
     settings: HubSettings = DEFAULTS,
     throttle: Throttle | None = None,
     worker: str = "",
+    keylog: Keylog | None = None,
 ) -> Endpoint:
     """A device endpoint with the rules of `hub_host`. `worker` is its label where the hub has several."""
     return Endpoint(
@@ -58,7 +60,7 @@ def endpoint_of(
         now=now,
         memory=memory,
         bus=bus,
-        contexts=contexts_of(certs, hub_host),
+        contexts=contexts_of(certs, hub_host, keylog),
         rules=settings.rules(hub_host),
         policies=policies,
         throttle=throttle,

@@ -4,6 +4,7 @@ A change is there for good once its `change` block has ended: a process that is 
 the last changes may be gone (write-ahead log, ``synchronous=NORMAL``), but never half of one, and the file is whole.
 """
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -35,8 +36,9 @@ class State:
         """
         self.path = path
         try:
-            self._database = _open(path)
-            _check_and_migrate(self._database, path, migrations)
+            with _alone(path):
+                self._database = _open(path)
+                _check_and_migrate(self._database, path, migrations)
         except (sqlite3.Error, OSError) as error:
             raise UsageError(f"{path}: cannot keep the hub's state here: {_reason(error)}") from None
 
@@ -88,6 +90,24 @@ def next_count(database: sqlite3.Connection, name: str, *, at_least: int = 1, st
     first = max(at_least, (row[0] if row else 0) + 1)
     database.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, first + step - 1))
     return first
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """Nobody else opens a state in this folder meanwhile: SQLite does not wait where two switch to its log at once.
+
+    The kernel frees the lock even if the process dies. It is on the folder, because to close any descriptor of the
+    file itself would take SQLite's own locks away (fcntl(2)).
+    """
+    if path is None:
+        yield
+        return
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path | None) -> sqlite3.Connection:

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cloud_stub.straight import plan_from_json
 from emulator.net.loopback import LoopbackPlan
 from emulator.wire.address import Address
 
@@ -84,7 +85,7 @@ class WorkerJob:
         host, port = data["broker"]
         return cls(
             label=data["label"],
-            plan=LoopbackPlan.from_json(data["plan"]),
+            plan=plan_from_json(data["plan"]),
             address=data["address"],
             broker=Address(host, port),
             bus=data["bus"],

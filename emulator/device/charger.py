@@ -10,13 +10,14 @@ from emulator.boot.stages import BOOT
 from emulator.boot.state import Boot
 from emulator.boot.trust import order_bundle
 from emulator.device.car import Car
+from emulator.device.card import Shown, tag_of
 from emulator.device.charge import Charge
 from emulator.device.diagnostics_log import DiagnosticsLog
 from emulator.device.dial import Sequence
 from emulator.device.faults import FAULTS, DeviceFault
 from emulator.device.life import Life
 from emulator.device.local_settings import LinkChange, LocalSettings
-from emulator.device.observations import ECHO, OBSERVATIONS, STARTUP
+from emulator.device.observations import CARD_SHOWN, ECHO, OBSERVATIONS, STARTUP
 from emulator.device.outbox import Outbox
 from emulator.device.session import Identity
 from emulator.device.settings import Settings
@@ -31,6 +32,7 @@ from emulator.faults import Undo, fault_from
 from emulator.local import Local, Mode
 from emulator.net.meter import Usage
 from emulator.slots import Slots
+from emulator.wire.dhcp import Lease
 
 LIVES_MAX = 16
 """How many power-ons and boot reports are remembered."""
@@ -148,6 +150,15 @@ class Charger:
         if self._update_waits:
             self.update_now()
 
+    def show_card(self, uid: str) -> Shown:
+        """Hold an RFID card with this UID (hex) to the charger. UsageError: cards have no such UID."""
+        tag = tag_of(uid)
+        shown = Shown.NO_POWER if self._life is None else self.charge.cards.show(tag)
+        self.env.trace.emit("device.card", shown=shown.value)
+        if shown in (Shown.WAITS, Shown.REPORTED):
+            self.report_user()
+        return shown
+
     def inject(self, fault: DeviceFault | Mapping[str, Any], *, where: str = "fault") -> Undo:
         """Break something, by a fault or its description. UsageError starts with `where`."""
         struck = fault if isinstance(fault, DeviceFault) else fault_from(fault, FAULTS, where=where)
@@ -200,6 +211,11 @@ class Charger:
         linked_by = self._life.boot.linked_by if self._life is not None else None
         return linked_by or self.local.mode
 
+    @property
+    def lease(self) -> Lease | None:
+        """The address on loan; None: none, or off."""
+        return self._life.boot.lease if self._life is not None else None
+
     def redial(self, *, after_s: float = 0.0) -> None:
         """Give the link up in `after_s` seconds and connect anew."""
         self.links.redial(after_s=after_s)
@@ -208,6 +224,11 @@ class Charger:
         """Send startup set and settings once more."""
         if self._life is not None:
             self._life.want(STARTUP, ECHO)
+
+    def report_user(self) -> None:
+        """Tell the cloud whose card was shown, and how the charge stands."""
+        if self._life is not None:
+            self._life.want(*CARD_SHOWN)
 
     def update_when_free(self) -> None:
         """Update the firmware now, or when the car has left."""

@@ -35,7 +35,7 @@ async def upgrade(boot: Boot, uplink: Uplink, update_firmware: UpdateFirmware) -
     async with https_client(
         host_for(env.host, Purpose.FIRMWARE),
         resolve=boot.lookup.address_of,
-        context=lambda: client_context(boot.trust.roots_pem + spec.vendor_root_pem),
+        context=lambda: client_context(boot.trust.roots_pem + spec.vendor_root_pem, env.keylog),
         rtc=env.rtc,
         timeout_s=spec.profile.firmware.http_timeout_s,
         tls_failed=_Doubt(boot),

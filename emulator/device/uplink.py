@@ -1,7 +1,7 @@
 """The charger's side of a hub session: what goes up and is acknowledged, and what waits in flash meanwhile."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from emulator.device.outbox import Outbox
@@ -49,6 +49,7 @@ class Uplink:
         "_env",
         "_stalled_until",
         "_stalls",
+        "acknowledged",
         "hub",
         "messages_down",
         "messages_up",
@@ -68,6 +69,8 @@ class Uplink:
         """Where telemetry is published."""
         self.messages_up = 0
         self.messages_down = 0
+        self.acknowledged: Callable[[bytes], None] = _nobody
+        """Told of each message that the hub has acknowledged, replies excepted."""
 
     @property
     def online(self) -> bool:
@@ -137,6 +140,7 @@ class Uplink:
                     await acknowledged
                     delivered += 1
                     self.messages_up += 1
+                    self.acknowledged(payload)
                     self._env.trace.emit("device.publish", type=int(type_of(payload)), bytes=len(payload))
         except NetError:
             pass  # the end of the session is seen by whoever watches it
@@ -159,3 +163,7 @@ class Uplink:
         """End a session that does not acknowledge; the next one begins with every packet id free."""
         self._env.trace.emit("device.session_given_up", why=why)
         hub.abort(NetError(NetReason.TIMED_OUT, why))
+
+
+def _nobody(payload: bytes) -> None:
+    """Nobody listens."""

@@ -27,11 +27,28 @@ def ready(tmp_path: Path) -> dict[str, Any]:
 
 def test_a_ready_line_tells_all(ready: dict[str, Any]) -> None:
     cloud = RemoteCloud.from_ready(ready)
-    assert (cloud.control, cloud.plan.net) == (ready["control"], 3)
+    assert (cloud.control, cloud.loopback.net) == (ready["control"], 3)
     trusted = cloud.anchors
     assert (trusted.roots_pem, trusted.firmware_key_pem) == ("-----roots-----", "-----firmware_key-----")
     assert (trusted.vendor_root_pem, trusted.bundle_key_pem) == ("-----vendor_root-----", "-----bundle_key-----")
     assert json.loads(trusted.bundle) == BUNDLE
+
+
+def test_a_cloud_on_a_network_of_its_own_has_no_loopback(ready: dict[str, Any]) -> None:
+    del ready["loopback"]
+    cloud = RemoteCloud.from_ready(ready)
+    assert cloud.plan is None
+    with pytest.raises(UsageError, match="this cloud is not on loopback; reach it with --interface"):
+        _ = cloud.loopback
+
+
+def test_a_cloud_whose_files_are_elsewhere_says_what_is_in_them(ready: dict[str, Any]) -> None:
+    texts = {name: f"text of {name}" for name in FILES}
+    elsewhere = {"control": ready["control"], "bundle": BUNDLE, "anchors": texts}
+    trusted = RemoteCloud.from_ready(elsewhere).anchors
+    assert (trusted.roots_pem, trusted.bundle_key_pem) == ("text of roots", "text of bundle_key")
+    with pytest.raises(UsageError, match="ready line: this is not a cloud of ours"):
+        RemoteCloud.from_ready({**elsewhere, "anchors": [1]})
 
 
 def test_what_chargers_trust_goes_to_worker_processes_as_it_is(ready: dict[str, Any]) -> None:
@@ -47,7 +64,7 @@ def test_flash_leaves_production_with_the_bundle_and_keeps_one_that_it_has(ready
     assert cloud.flash(used) is used and used.get(BUNDLE_KEY) == b"newer"
 
 
-@pytest.mark.parametrize("missing", ["control", "loopback", "bundle", *FILES])
+@pytest.mark.parametrize("missing", ["control", "bundle", *FILES])
 def test_a_line_that_lacks_something_is_no_cloud_of_ours(ready: dict[str, Any], missing: str) -> None:
     del ready[missing]
     with pytest.raises(UsageError, match=f"ready line: .*{missing}"):

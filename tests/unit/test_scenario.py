@@ -182,7 +182,7 @@ def test_a_file_is_loaded_by_its_path_and_an_unknown_name_is_refused_with_the_na
 
 def test_an_unknown_world_is_refused_with_the_names_there_are() -> None:
     assert {"sim", "loopback"} <= set(world_names())
-    with pytest.raises(UsageError, match="world mars: not known; installed are loopback, sim"):
+    with pytest.raises(UsageError, match="world mars: not known; installed are lab, loopback, sim"):
         load_world("mars", WorldOptions())
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 from emulator.boot.address import address, keep_lease, release_lease
 from emulator.boot.login import Login
-from emulator.boot.outcome import Passed
+from emulator.boot.outcome import Degraded, Passed
 from emulator.boot.state import Boot
 from emulator.clock import Rtc, SimLoop
 from emulator.env import Env, Spec
+from emulator.errors import NetError, NetReason
 from emulator.flash import MemoryFlash
 from emulator.net.api import Interface
+from emulator.net.meter import DataMeter
+from emulator.net.metered import MeteredHost
 from emulator.net.sim import SimHost, SimNet
 from emulator.profile import load_profile
 from emulator.slots import Slots
@@ -19,7 +22,7 @@ from emulator.trace import Recorder, Trace
 from emulator.wire.address import BROADCAST, UNSPECIFIED, Address
 from emulator.wire.dhcp import DhcpMessage, MessageType, decode, encode
 
-SERIAL, SERVER = "ZPR000001", "192.168.40.1"
+SERIAL, SERVER, REFUSED = "ZPR000001", "192.168.40.1", "192.168.40.99"
 LEASE_S = 100
 ACKED = {MessageType.DISCOVER: MessageType.OFFER, MessageType.REQUEST: MessageType.ACK}
 
@@ -32,6 +35,7 @@ class Bench:
     host: SimHost
     flash: MemoryFlash
     trace: Recorder
+    net: SimNet
     heard: list[DhcpMessage] = field(default_factory=list)
     lends: dict[str, Any] = field(default_factory=lambda: {"your_address": "192.168.40.7", "dns": ("192.168.40.53",)})
 
@@ -53,6 +57,16 @@ class Bench:
         return [event.data for event in self.trace.where(name)]
 
 
+class Stubborn(MeteredHost):
+    """A host that does not take one address, as a kernel may whose interface has just been unplugged."""
+
+    def set_interface(self, interface: Interface | None) -> None:
+        """NetError NO_ADDRESS for that one."""
+        if interface is not None and interface.address == REFUSED:
+            raise NetError(NetReason.NO_ADDRESS, "no such device")
+        super().set_interface(interface)
+
+
 def play(story: Callable[[Bench], Awaitable[None]]) -> Bench:
     """A story that begins with a lease; its keeper runs beside it."""
 
@@ -63,9 +77,9 @@ def play(story: Callable[[Bench], Awaitable[None]]) -> Bench:
             SERIAL, b"k" * 32, profile, roots_pem="", firmware_key_pem="", vendor_root_pem="", bundle_key_pem=""
         )
         rtc, host = Rtc(loop.time, built_at=profile.firmware.built_at), net.host(SERIAL)
-        env = Env(host, rtc, flash, Trace(SERIAL, [recorder], loop.time), "1")
+        env = Env(Stubborn(host, DataMeter(), {}), rtc, flash, Trace(SERIAL, [recorder], loop.time), "1")
         boot = Boot(spec, env, Slots(flash, profile.firmware), Login.of(spec))
-        bench = Bench(boot, host, flash, recorder)
+        bench = Bench(boot, host, flash, recorder, net)
         serving = loop.create_task(bench.serve(net.host("router", SERVER)))
         assert isinstance(await address(boot), Passed)
         keeper = loop.create_task(keep_lease(boot))
@@ -101,6 +115,29 @@ def test_another_address_and_other_dns_servers_take_effect_with_the_renewal() ->
         ("192.168.40.8", ["192.168.40.54"], "renewing")
     ] * 3
     assert bench.heard[-1].client_address == "192.168.40.8"
+
+
+def test_an_address_of_a_renewal_that_cannot_be_set_ends_the_lease() -> None:
+    async def story(bench: Bench) -> None:
+        bench.lends = {"your_address": REFUSED}
+        await asyncio.sleep(LEASE_S / 2 + 1)
+        assert (bench.host.interface, bench.boot.lease) == (None, None)
+
+    assert play(story).events("lease.upkeep_failed") == [{"why": "no_address"}]
+
+
+def test_an_address_that_a_stranger_has_is_not_taken() -> None:
+    async def story(bench: Bench) -> None:
+        stranger = bench.net.host("stranger", "192.168.40.8")
+        bench.lends = {"your_address": "192.168.40.8"}
+        trying = asyncio.ensure_future(address(bench.boot))
+        await asyncio.sleep(5)
+        assert [event["address"] for event in bench.events("lease.declined")] == ["192.168.40.8"]
+        assert bench.heard[-1].type is MessageType.DECLINE and bench.heard[-1].requested == "192.168.40.8"
+        stranger.link_down()
+        assert isinstance(await trying, Degraded)
+
+    play(story)
 
 
 def test_an_address_is_given_back_once_and_forgotten() -> None:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from cloud_stub.bus.api import VERSION, Delivery, LocalBus
-from cloud_stub.control import FAULTS_MAX, Control
+from cloud_stub.control import Control
+from cloud_stub.control_services import FAULTS_MAX
 from cloud_stub.hub.memory import hub_memory
 from cloud_stub.hub.methods import MethodError, MethodResult
 from cloud_stub.site.ntp import NtpServer
