@@ -68,6 +68,12 @@ def good(one: Badge, **changes: Any) -> Connect:
     return connect
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(cloud: CloudProgram) -> None:
+    """The hub knows a connection by address and port, and the kernel gives a port out again."""
+    assert cloud.call("DELETE", "/history/hub")[0] == 200
+
+
 def end_of(cloud: CloudProgram, device: PahoDevice) -> str:
     """The reason that the hub has written down for this connection: of the refusal, or of its end."""
 
