@@ -1,30 +1,44 @@
-"""Two firmware slots, A and B: the charger runs one and updates the other (invented; the Pro's scheme is not public).
+"""Which firmware runs: two slots, A and B, and the factory image (invented; the Pro's scheme is not public).
 
-A new image gets one boot to prove itself: unless that boot confirms it, the next one goes back to the old image. So a
-firmware that crashes, or a power cut before it is online, never leaves a charger without working firmware.
+An image is all components together (computer, mainboard, FPGA, PLC), and one record says which image runs, so all of
+them switch together or not at all. A new image gets one boot to prove itself: unless that boot confirms it, the next
+one goes back to the image before. So a firmware that crashes, or a power cut before it is online, never leaves a
+charger without working firmware. The security counter is kept apart from all that: nothing takes it down.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any
 
 from emulator.errors import EmulatorError
-from emulator.flash import Flash
+from emulator.flash.api import Flash, FlashError
 from emulator.profile import Firmware
 
-KEY = "firmware.slots"
-A, B = "a", "b"
+KEY, COUNTER_KEY = "firmware.slots", "firmware.counter"
+COUNTER_DIGITS_MAX = 20
+A, B, FACTORY = "a", "b", "factory"
 
 
 class SlotError(EmulatorError):
-    """An installation that the slots cannot take now."""
+    """A change that the slots cannot take now."""
+
+
+class Return(StrEnum):
+    """Where command 202 may send the charger back to."""
+
+    PREVIOUS = "previous"
+    FACTORY = "factory"
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of the image in a slot. `counter` is its security counter: it never goes down."""
+    """What is known of the image in a slot: its security counter, and the version of each component that it brought."""
 
     version: str
     counter: int
+    components: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,39 +48,48 @@ class Booted:
     version: str
     slot: str
     rolled_back: bool
+    components: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What flash remembers: the slot to rely on, the image in each, and a new one that still has to prove itself."""
+    """What flash remembers: the slot to rely on, the image in A and B, the slot that was relied on before, and one
+    that still has to prove itself."""
 
     active: str
-    images: dict[str, Image]
+    images: Mapping[str, Image]
+    previous: str | None = None
     pending: str | None = None
     tried: bool = False
 
 
 class Slots:
-    """The bookkeeping of both slots in flash. An ordinary boot writes nothing, to spare the flash."""
+    """The bookkeeping of the slots in flash. An ordinary boot writes nothing, to spare the flash.
 
-    __slots__ = ("_booted", "_flash", "_record")
+    Whatever writes raises FlashError when flash does not take it, and then nothing has changed.
+    """
+
+    __slots__ = ("_booted", "_factory", "_flash", "_record")
 
     def __init__(self, flash: Flash, firmware: Firmware) -> None:
         self._flash = flash
-        factory = _Record(A, {A: Image(firmware.version, firmware.security_counter)})
-        self._record = _decode(flash.get(KEY)) or factory
-        self._booted = Booted(self._record.images[self._record.active].version, self._record.active, False)
+        self._factory = Image(firmware.version, firmware.security_counter)
+        self._record = _decode(flash.get(KEY)) or _Record(A, {A: self._factory})
+        self._booted = self._run(self._record.active)
 
     def boot(self) -> Booted:
-        """Power-on: choose the slot to run. A pending image is tried once; if it was not confirmed it is given up."""
-        record, rolled_back = self._record, False
-        if record.pending is not None and record.tried:
-            self._save(replace(record, pending=None, tried=False))
-            rolled_back = True
-        elif record.pending is not None:
-            self._save(replace(record, tried=True))
-        slot = self._record.pending or self._record.active
-        self._booted = Booted(self._record.images[slot].version, slot, rolled_back)
+        """Power-on: choose the slot to run. A pending image is tried once; if it was not confirmed it is given up.
+
+        So it is when flash cannot remember the trial: what boots then is what is relied on. No FlashError.
+        """
+        record = self._record
+        if record.pending is None:
+            self._booted = self._run(record.active)
+        elif record.tried or not self._saved(replace(record, tried=True)):
+            self._saved(replace(record, pending=None, tried=False))
+            self._booted = self._run(record.active, rolled_back=True)
+        else:
+            self._booted = self._run(record.pending)
         return self._booted
 
     @property
@@ -76,8 +99,9 @@ class Slots:
 
     @property
     def counter(self) -> int:
-        """Security counter of the image that is relied on. Images with a lower one are refused."""
-        return self._record.images[self._record.active].counter
+        """The highest security counter that was ever relied on. Images with a lower one are refused."""
+        kept = self._flash.get(COUNTER_KEY) or b""
+        return max(self._image(self._record.active).counter, self._factory.counter, _number(kept))
 
     @property
     def pending(self) -> bool:
@@ -86,8 +110,21 @@ class Slots:
 
     @property
     def inactive(self) -> str:
-        """The slot that an update goes into."""
+        """The slot that an update goes into: A or B, whichever does not run; from the factory image, the older."""
+        if self._booted.slot == FACTORY:
+            return B if self._record.previous == A else A
         return B if self._booted.slot == A else A
+
+    @property
+    def previous(self) -> Image | None:
+        """The image that was relied on before this one; None: there was none, or an update has taken its slot."""
+        slot = self._record.previous
+        return None if slot is None else self._image(slot)
+
+    @property
+    def factory(self) -> Image:
+        """The image that production has put in; nothing ever replaces it."""
+        return self._factory
 
     def blob(self, slot: str) -> str:
         """Name of the flash blob that holds the image of a slot."""
@@ -95,28 +132,67 @@ class Slots:
 
     def confirm(self) -> None:
         """The running image works: rely on it from now on."""
-        if self.pending:
-            self._save(replace(self._record, active=self._booted.slot, pending=None, tried=False))
+        if not self.pending:
+            return
+        record, slot = self._record, self._booted.slot
+        counter = max(self.counter, self._image(slot).counter)
+        if counter > self.counter:
+            self._flash.put(COUNTER_KEY, str(counter).encode())
+        self._save(replace(record, active=slot, previous=record.active, pending=None, tried=False))
 
     def discard(self) -> None:
-        """The inactive slot is about to be overwritten: what waits there must not boot. SlotError while `pending`."""
+        """The inactive slot is about to be overwritten: what lies there must not boot. SlotError while `pending`."""
         self._require_confirmed()
-        if self._record.pending is not None:
-            self._save(replace(self._record, pending=None, tried=False))
+        record, slot = self._record, self.inactive
+        images = {name: image for name, image in record.images.items() if name != slot}
+        previous = None if record.previous == slot else record.previous
+        without = replace(record, images=images, previous=previous, pending=None, tried=False)
+        if without != record:
+            self._save(without)
 
-    def install(self, version: str, counter: int) -> None:
+    def install(self, version: str, counter: int, components: Mapping[str, str] | None = None) -> None:
         """A verified image is complete in the inactive slot: boot it next. SlotError while `pending`."""
         self._require_confirmed()
-        images = self._record.images | {self.inactive: Image(version, counter)}
-        self._save(replace(self._record, images=images, pending=self.inactive, tried=False))
+        image = Image(version, counter, dict(components or {}))
+        images = {**self._record.images, self.inactive: image}
+        previous = None if self._record.previous == self.inactive else self._record.previous
+        self._save(replace(self._record, images=images, previous=previous, pending=self.inactive, tried=False))
+
+    def go_back(self, to: Return) -> Image:
+        """Boot an older image next (command 202), which has to prove itself like a new one. `counter` stays.
+
+        SlotError: there is none, it runs already, or the running one is not confirmed.
+        """
+        self._require_confirmed()
+        slot = self._record.previous if to is Return.PREVIOUS else FACTORY
+        if slot is None:
+            raise SlotError("there is no previous image")
+        if slot == self._booted.slot:
+            raise SlotError("the factory image runs already")
+        self._save(replace(self._record, pending=slot, tried=False))
+        return self._image(slot)
+
+    def _image(self, slot: str) -> Image:
+        return self._factory if slot == FACTORY else self._record.images[slot]
+
+    def _run(self, slot: str, *, rolled_back: bool = False) -> Booted:
+        image = self._image(slot)
+        return Booted(image.version, slot, rolled_back, image.components)
 
     def _require_confirmed(self) -> None:
         if self.pending:
             raise SlotError(f"{self._booted.version} in slot {self._booted.slot} is not confirmed yet")
 
+    def _saved(self, record: _Record) -> bool:
+        try:
+            self._save(record)
+        except FlashError:
+            return False
+        return True
+
     def _save(self, record: _Record) -> None:
-        self._record = record
         self._flash.put(KEY, json.dumps(asdict(record), sort_keys=True).encode())
+        self._record = record
 
 
 def _decode(data: bytes | None) -> _Record | None:
@@ -125,9 +201,19 @@ def _decode(data: bytes | None) -> _Record | None:
         return None
     try:
         raw = json.loads(data)
-        images = {slot: Image(str(image["version"]), int(image["counter"])) for slot, image in raw["images"].items()}
-        record = _Record(raw["active"], images, raw["pending"], bool(raw["tried"]))
-        known = record.active in images and record.pending in {None, *images} and images.keys() <= {A, B}
+        images = {str(slot): _image(image) for slot, image in raw["images"].items()}
+        record = _Record(raw["active"], images, raw["previous"], raw["pending"], bool(raw["tried"]))
+        bootable = {*images, FACTORY}
+        known = record.active in bootable and {record.pending, record.previous} <= {None, *bootable}
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return record if known else None
+    return record if known and images.keys() <= {A, B} else None
+
+
+def _image(raw: Any) -> Image:
+    components = {str(name): str(version) for name, version in raw["components"].items()}
+    return Image(str(raw["version"]), int(raw["counter"]), components)
+
+
+def _number(text: bytes) -> int:
+    return int(text) if text.isdigit() and len(text) <= COUNTER_DIGITS_MAX else 0

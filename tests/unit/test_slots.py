@@ -6,10 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.flash import MemoryFlash
+from emulator.flash import FlashError, FlashStore, MemoryFlash
+from emulator.flash.device import MemoryDevice
+from emulator.flash.faulty import Cut, CutDevice, PowerCut
+from emulator.flash.store import Layout
 from emulator.profile import load_profile
-from emulator.slots import KEY, Booted, SlotError, Slots
+from emulator.slots import COUNTER_KEY, KEY, Booted, Image, Return, SlotError, Slots
 
+COMPONENTS = {"computer": "6.0", "mainboard": "1.9", "fpga": "0.7", "plc": "2.2"}
 FIRMWARE = load_profile().firmware
 FACTORY = Booted(FIRMWARE.version, "a", rolled_back=False)
 
@@ -28,7 +32,7 @@ class CountingFlash(MemoryFlash):
         super().put(key, value)
 
 
-def power_on(flash: MemoryFlash) -> Slots:
+def power_on(flash: FlashStore) -> Slots:
     slots = Slots(flash, FIRMWARE)
     slots.boot()
     return slots
@@ -93,6 +97,148 @@ def test_an_image_that_is_about_to_be_overwritten_does_not_boot() -> None:
 def test_slots_have_blobs_of_their_own() -> None:
     slots = power_on(MemoryFlash())
     assert slots.blob("a") != slots.blob("b")
+
+
+def updated(version: str = "6.0", counter: int = 2) -> tuple[MemoryFlash, Slots]:
+    """A charger that has installed, tried and confirmed an image."""
+    flash = MemoryFlash()
+    power_on(flash).install(version, counter, COMPONENTS)
+    slots = power_on(flash)
+    slots.confirm()
+    return flash, slots
+
+
+def test_all_components_switch_together() -> None:
+    flash = MemoryFlash()
+    slots = power_on(flash)
+    slots.install("6.0", 2, COMPONENTS)
+    assert slots.running.components == {}
+    assert power_on(flash).running.components == COMPONENTS
+    assert power_on(flash).running == Booted(FIRMWARE.version, "a", rolled_back=True)
+
+
+def test_the_previous_image_can_be_booted_again_and_has_to_prove_itself() -> None:
+    flash, slots = updated()
+    assert slots.previous == Image(FIRMWARE.version, FIRMWARE.security_counter)
+    assert slots.go_back(Return.PREVIOUS).version == FIRMWARE.version
+    slots = power_on(flash)
+    assert (slots.running, slots.pending) == (FACTORY, True)
+    slots.confirm()
+    assert (slots.previous, slots.inactive) == (Image("6.0", 2, COMPONENTS), "b")
+    assert power_on(flash).running == FACTORY
+
+
+def test_a_previous_image_that_does_not_prove_itself_is_given_up() -> None:
+    flash, slots = updated()
+    slots.go_back(Return.PREVIOUS)
+    power_on(flash)
+    assert power_on(flash).running == Booted("6.0", "b", rolled_back=True, components=COMPONENTS)
+
+
+def test_the_factory_image_is_there_after_any_number_of_updates() -> None:
+    flash, slots = updated()
+    for number in range(3):
+        slots.install(f"7.{number}", 3)
+        slots = power_on(flash)
+        slots.confirm()
+    assert slots.previous is not None and slots.previous.version == "7.1"
+    slots.go_back(Return.FACTORY)
+    slots = power_on(flash)
+    assert slots.running == Booted(FIRMWARE.version, "factory", rolled_back=False)
+    slots.confirm()
+    assert (slots.previous, slots.inactive) == (Image("7.2", 3), "b")
+    with pytest.raises(SlotError, match="factory image runs already"):
+        slots.go_back(Return.FACTORY)
+    slots.install("8.0", 3)
+    slots = power_on(flash)
+    assert (slots.running.version, slots.running.slot) == ("8.0", "b")
+    slots.confirm()
+    assert slots.previous == slots.factory
+
+
+def test_the_counter_never_goes_down() -> None:
+    flash, slots = updated(counter=9)
+    for target in (Return.PREVIOUS, Return.FACTORY):
+        slots.go_back(target)
+        slots = power_on(flash)
+        slots.confirm()
+        assert slots.counter == 9
+    flash.delete(KEY)
+    assert power_on(flash).counter == 9
+    flash.put(COUNTER_KEY, b"9" * 5000)
+    assert power_on(flash).counter == FIRMWARE.security_counter
+
+
+def test_an_image_on_trial_does_not_raise_the_counter() -> None:
+    flash = MemoryFlash()
+    power_on(flash).install("6.0", 9)
+    assert power_on(flash).counter == FIRMWARE.security_counter
+    assert power_on(flash).counter == FIRMWARE.security_counter
+
+
+def test_there_is_no_way_back_to_an_image_that_is_overwritten() -> None:
+    flash, slots = updated()
+    slots.discard()
+    assert slots.previous is None
+    for _ in range(2):
+        with pytest.raises(SlotError, match="no previous image"):
+            slots.go_back(Return.PREVIOUS)
+        slots = power_on(flash)
+    slots.install("7.0", 2)
+    slots = power_on(flash)
+    with pytest.raises(SlotError, match=r"7\.0 in slot a is not confirmed"):
+        slots.go_back(Return.FACTORY)
+
+
+def test_flash_that_takes_nothing_changes_nothing() -> None:
+    flash = MemoryFlash()
+    slots = power_on(flash)
+    slots.install("6.0", 2)
+    flash.log.reserved = flash.log.room
+    for change in (lambda: slots.install("7.0", 2), slots.discard, lambda: slots.go_back(Return.FACTORY)):
+        with pytest.raises(FlashError):
+            change()
+    assert power_on(flash).running == Booted(FIRMWARE.version, "a", rolled_back=True)  # a trial must be remembered
+    flash.log.reserved = 0
+    slots = power_on(flash)
+    assert slots.running.version == "6.0"
+    flash.log.reserved = flash.log.room
+    with pytest.raises(FlashError):
+        slots.confirm()
+    assert slots.pending
+
+
+def a_life(flash: FlashStore) -> None:
+    """An update and its confirmation, an update that fails, and the way back, a power-on between each."""
+    power_on(flash).install("6.0", 5, COMPONENTS)
+    power_on(flash).confirm()
+    slots = power_on(flash)
+    slots.discard()
+    slots.install("7.0", 6)
+    power_on(flash)
+    power_on(flash).go_back(Return.FACTORY)
+    power_on(flash).confirm()
+
+
+@pytest.mark.parametrize("landed", [0.0, 0.5, 1.0])
+def test_whenever_the_power_fails_an_image_boots_and_the_counter_stays(landed: float) -> None:
+    layout = Layout(sector_bytes=1024, log_sectors=8, slot_bytes=1024)
+    counter = CutDevice(MemoryDevice(layout.sectors, sector_bytes=1024))
+    a_life(FlashStore(counter, layout))
+    assert counter.writes > 12
+    for write in range(1, counter.writes + 1):
+        device = CutDevice(MemoryDevice(layout.sectors, sector_bytes=1024), Cut(write, landed))
+        with pytest.raises(PowerCut):
+            a_life(FlashStore(device, layout))
+        flash = FlashStore(device.device, layout)
+        slots = power_on(flash)
+        assert slots.running.version in (FIRMWARE.version, "6.0", "7.0")
+        assert slots.running.components == (COMPONENTS if slots.running.version == "6.0" else {})
+        before = slots.counter
+        assert before in (FIRMWARE.security_counter, 5)
+        if slots.pending:
+            slots.confirm()
+        assert power_on(flash).counter >= before
 
 
 @given(

@@ -1,0 +1,190 @@
+"""Flash as a chip: sectors that are erased as a whole, and programmed once until they are erased again.
+
+Like NOR flash: an erased byte is 0xFF and programming can only clear bits. `program` and `erase` are the only places
+where anything is ever written, so every moment at which the power may fail can be counted (`faulty.CutDevice`).
+"""
+
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from emulator.errors import EmulatorError, UsageError
+
+SECTOR_BYTES = 4096
+"""What common NOR chips erase at once."""
+
+FILE_NAME = "flash.bin"
+_NOTHING: Mapping[int, bytes] = {}
+_INVERTED = bytes(0xFF - value for value in range(256))
+
+
+class SectorError(EmulatorError):
+    """The chip says that a sector did not take a program or an erase: it is bad. What it holds can still be read."""
+
+    def __init__(self, sector: int) -> None:
+        super().__init__(f"sector {sector} is bad")
+        self.sector = sector
+
+
+class FlashDevice(Protocol):
+    """A chip of `sectors` sectors of `sector_bytes` each; an address counts bytes from the first."""
+
+    sector_bytes: int
+    sectors: int
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly `size` bytes, over any number of sectors. The range must be on the chip."""
+
+    def programmed(self, sectors: int) -> list[int]:
+        """Those of the first so many sectors that are not blank, in order."""
+
+    def program(self, address: int, data: bytes) -> None:
+        """Clear those bits that are 0 in `data`. It must not reach over the end of a sector. SectorError."""
+
+    def erase(self, sector: int) -> None:
+        """Set every byte of a sector to 0xFF. SectorError."""
+
+    def flush(self) -> None:
+        """Return when everything so far is on the chip. Until then, writes to different sectors land in any order."""
+
+
+class MemoryDevice:
+    """A chip in memory, which only costs what is programmed: a sector up to its last byte, a blank one nothing.
+
+    `shared` is what many chips left production with, by sector (`image` of a chip): each copies what it changes.
+    """
+
+    __slots__ = ("_own", "_shared", "sector_bytes", "sectors")
+
+    def __init__(
+        self, sectors: int, *, sector_bytes: int = SECTOR_BYTES, shared: Mapping[int, bytes] | None = None
+    ) -> None:
+        self.sector_bytes = sector_bytes
+        self.sectors = sectors
+        self._shared = _NOTHING if shared is None else shared
+        self._own: dict[int, bytes] = {}
+
+    def read(self, address: int, size: int) -> bytes:
+        sector, within = divmod(address, self.sector_bytes)
+        if within + size <= self.sector_bytes:
+            return self._piece(sector, within, size)
+        last, end = divmod(address + size, self.sector_bytes)
+        pieces = [self._piece(sector, within, self.sector_bytes - within)]
+        pieces += [self._piece(number, 0, self.sector_bytes) for number in range(sector + 1, last)]
+        if end:
+            pieces.append(self._piece(last, 0, end))
+        return b"".join(pieces)
+
+    def programmed(self, sectors: int) -> list[int]:
+        held = self._own.keys() | self._shared.keys()
+        return sorted(sector for sector in held if sector < sectors and self._held(sector).strip(b"\xff"))
+
+    def program(self, address: int, data: bytes) -> None:
+        sector, within = divmod(address, self.sector_bytes)
+        if within + len(data) > self.sector_bytes:
+            raise ValueError(f"{len(data)} bytes at {within} reach over the end of sector {sector}")
+        held, end = self._held(sector), within + len(data)
+        if within < len(held):
+            data = _and(held[within:end].ljust(len(data), b"\xff"), data)
+        # no bytearray: it takes more than it holds, in thousands of chargers
+        self._own[sector] = b"".join((held[:within].ljust(within, b"\xff"), data, held[end:]))
+
+    def erase(self, sector: int) -> None:
+        if sector in self._shared:
+            self._own[sector] = b""
+        else:
+            self._own.pop(sector, None)
+
+    def flush(self) -> None:
+        pass
+
+    def image(self) -> dict[int, bytes]:
+        """What is programmed, by sector, to be shared by other chips."""
+        return {**self._shared, **self._own}
+
+    def _held(self, sector: int) -> bytes:
+        held = self._own.get(sector)
+        return self._shared.get(sector, b"") if held is None else held
+
+    def _piece(self, sector: int, within: int, size: int) -> bytes:
+        return self._held(sector)[within : within + size].ljust(size, b"\xff")
+
+
+class FileDevice:
+    """A chip in ``flash.bin`` in a directory of its own, mode 600, for one process at a time.
+
+    It survives the death of the process at any moment; it is not forced to disk, so a power cut of the *machine* may
+    still lose or mix the last writes. The file holds the complement of every byte: where nothing is programmed, it
+    has holes and takes no room.
+    """
+
+    __slots__ = ("_file", "sector_bytes", "sectors")
+
+    def __init__(self, directory: Path, sectors: int, *, sector_bytes: int = SECTOR_BYTES) -> None:
+        """Open the chip there, or make a blank one. UsageError: no place for it, in use, or not what we make."""
+        self.sector_bytes = sector_bytes
+        self.sectors = sectors
+        try:
+            self._file = _opened(directory, sectors * sector_bytes)
+        except OSError as error:
+            raise UsageError(f"{directory}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Let go of the file. Nothing can be read or written afterwards."""
+        os.close(self._file)
+
+    def read(self, address: int, size: int) -> bytes:
+        return os.pread(self._file, size, address).translate(_INVERTED)
+
+    def programmed(self, sectors: int) -> list[int]:
+        held = (os.pread(self._file, self.sector_bytes, sector * self.sector_bytes) for sector in range(sectors))
+        return [sector for sector, image in enumerate(held) if image.strip(b"\0")]
+
+    def program(self, address: int, data: bytes) -> None:
+        if address % self.sector_bytes + len(data) > self.sector_bytes:
+            raise ValueError(f"{len(data)} bytes at {address} reach over the end of a sector")
+        before = self.read(address, len(data))
+        self._write(address, _and(before, data).translate(_INVERTED))
+
+    def erase(self, sector: int) -> None:
+        self._write(sector * self.sector_bytes, bytes(self.sector_bytes))
+
+    def flush(self) -> None:
+        pass
+
+    def _write(self, address: int, data: bytes) -> None:
+        try:
+            written = os.pwrite(self._file, data, address)
+        except OSError:  # no room on the disk
+            written = 0
+        if written < len(data):
+            raise SectorError(address // self.sector_bytes)
+
+
+def _opened(directory: Path, size: int) -> int:
+    """The file of the chip, locked. UsageError: it is not ours, or another process has it. OSError as it comes."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    older = min(directory.glob("*.value"), default=None)
+    if older is not None:
+        raise UsageError(f"{older}, flash of an older version: name another folder, or empty this one")
+    path = directory / FILE_NAME
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = os.fstat(file).st_size
+        if found not in (0, size):
+            raise UsageError(f"{path}: {found} bytes, but the flash of this charger has {size}")
+        os.ftruncate(file, size)
+    except BlockingIOError:
+        os.close(file)
+        raise UsageError(f"{path}: in use by another process") from None
+    except (OSError, UsageError):
+        os.close(file)
+        raise
+    return file
+
+
+def _and(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") & int.from_bytes(other, "little")).to_bytes(len(one), "little")
