@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -68,9 +69,20 @@ def server_certificate(
     builder = (
         _builder(_name(names[0]), key, validity)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(ca=False), critical=True)
+        .add_extension(_key_usage(ca=False, encipher=True), critical=True)
         .add_extension(usage, critical=False)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+    )
+    return _issued_by(builder, issuer).sign(issuer.key, SHA256())
+
+
+def signer_certificate(common_name: str, key: EllipticCurvePublicKey, issuer: Authority) -> x509.Certificate:
+    """A certificate to sign code with."""
+    builder = (
+        _builder(_name(common_name), key, ALWAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(ca=False, encipher=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
     )
     return _issued_by(builder, issuer).sign(issuer.key, SHA256())
 
@@ -80,7 +92,9 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _builder(subject: x509.Name, key: RSAPublicKey, validity: Validity) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, key: RSAPublicKey | EllipticCurvePublicKey, validity: Validity
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -96,7 +110,7 @@ def _ca_builder(subject: x509.Name, key: RSAPublicKey, path_length: int) -> x509
     return (
         _builder(subject, key, ALWAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_key_usage(ca=True), critical=True)
+        .add_extension(_key_usage(ca=True, encipher=False), critical=True)
     )
 
 
@@ -105,11 +119,11 @@ def _issued_by(builder: x509.CertificateBuilder, issuer: Authority) -> x509.Cert
     return builder.issuer_name(issuer.certificate.subject).add_extension(identifier, critical=False)
 
 
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
+def _key_usage(*, ca: bool, encipher: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
-        key_encipherment=not ca,
+        key_encipherment=encipher,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=ca,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from emulator.errors import UsageError
 
-LAYOUT = 2
+LAYOUT = 3
 """Number of this layout. A directory with another one is made anew."""
 
 HUB_HOST = "zapcloud.azure-devices.net"
@@ -50,8 +50,13 @@ MARKER = "made.json"
 LOCK = ".lock"
 ROOTS = "roots.pem"
 SERVER_KEY = "server.key"
-FIRMWARE, FOREIGN, BUNDLE = "firmware-signer", "foreign-signer", "bundle-signer"
-SIGNERS = (FIRMWARE, FOREIGN, BUNDLE)
+FIRMWARE, FIRMWARE_NEXT, FOREIGN = "firmware-signer", "firmware-next-signer", "foreign-signer"
+VOUCHED, BUNDLE = "vouched-signer", "bundle-signer"
+SIGNERS = (FIRMWARE, FIRMWARE_NEXT, FOREIGN, VOUCHED, BUNDLE)
+VOUCHED_CERTIFICATE = f"{VOUCHED}.pem"
+
+FIRMWARE_SIGNERS = {"firmware": FIRMWARE, "firmware-next": FIRMWARE_NEXT, "foreign": FOREIGN, "vouched": VOUCHED}
+"""Keys that firmware may be signed with, by the name that faults and the control API call them."""
 
 
 def root_names(root: Root) -> tuple[str, str]:
@@ -87,7 +92,7 @@ def bad_key(kind: BadKind) -> str:
 def file_names() -> frozenset[str]:
     """Every file of a complete directory except the marker."""
     return frozenset(
-        {ROOTS, SERVER_KEY}
+        {ROOTS, SERVER_KEY, VOUCHED_CERTIFICATE}
         | {name for root in Root for name in (*root_names(root), *intermediate_names(root))}
         | {server_chain(host, root) for host in SERVER_NAMES for root in roots_of(host)}
         | {name(kind) for kind in BadKind for name in (bad_chain, bad_key)}
@@ -158,6 +163,19 @@ class CertsDir:
         """The P-256 key that signs firmware manifests."""
         return self._private_key(FIRMWARE)
 
+    def firmware_signers(self) -> dict[str, EllipticCurvePrivateKey]:
+        """The keys of `FIRMWARE_SIGNERS`: the one chargers are born to trust, the one they learn to trust next, one
+        that nobody knows, and one that only the old root has certified to sign code."""
+        return {name: self._private_key(signer) for name, signer in FIRMWARE_SIGNERS.items()}
+
+    def firmware_public_pems(self) -> dict[str, str]:
+        """The public halves of the same keys."""
+        return {name: self._public_pem(signer) for name, signer in FIRMWARE_SIGNERS.items()}
+
+    def vouched_certificate_pem(self) -> str:
+        """The certificate of the ``vouched`` key, under the old root."""
+        return (self.path / VOUCHED_CERTIFICATE).read_text(encoding="ascii")
+
     def foreign_signer(self) -> EllipticCurvePrivateKey:
         """A P-256 key that no charger trusts."""
         return self._private_key(FOREIGN)
@@ -173,6 +191,9 @@ class CertsDir:
             return made == {"layout": LAYOUT} and file_names() <= {entry.name for entry in self.path.iterdir()}
         except (OSError, ValueError):
             return False
+
+    def _public_pem(self, signer: str) -> str:
+        return (self.path / f"{signer}.pub.pem").read_text(encoding="ascii")
 
     def _private_key(self, signer: str) -> EllipticCurvePrivateKey:
         key = load_pem_private_key((self.path / f"{signer}.key").read_bytes(), password=None)

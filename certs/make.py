@@ -23,6 +23,7 @@ from certs.issue import (
     root_authority,
     rsa_key,
     server_certificate,
+    signer_certificate,
 )
 from certs.layout import BadKind, CertsDir, Root
 from emulator.errors import UsageError
@@ -83,7 +84,7 @@ def _fill(out: Path) -> None:
     making = out / MAKING
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
-    files = _authorities_and_servers() | _signers()
+    files = _made()
     for name, content in files.items():
         _write(making / name, content)
     _write(making / layout.MARKER, json.dumps({"layout": layout.LAYOUT}).encode())
@@ -100,16 +101,16 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _authorities_and_servers() -> dict[str, bytes]:
-    """File contents by name. All good servers share one key: a key per leaf would only cost time."""
-    files, issuers = dict[str, bytes](), dict[Root, Authority]()
+def _made() -> dict[str, bytes]:
+    """All file contents by name. All good servers share one key: a key per leaf would only cost time."""
+    files, roots, issuers = dict[str, bytes](), dict[Root, Authority](), dict[Root, Authority]()
     for root in Root:
-        authority = root_authority(f"{root.value.capitalize()} Root CA")
-        issuers[root] = intermediate_authority(f"{root.value.capitalize()} Server CA", authority)
-        for names, made in ((layout.root_names(root), authority), (layout.intermediate_names(root), issuers[root])):
+        roots[root] = root_authority(f"{root.value.capitalize()} Root CA")
+        issuers[root] = intermediate_authority(f"{root.value.capitalize()} Server CA", roots[root])
+        for names, made in ((layout.root_names(root), roots[root]), (layout.intermediate_names(root), issuers[root])):
             files |= {names[0]: made.pem, names[1]: _private_pem(made.key)}
     files[layout.ROOTS] = b"".join(files[layout.root_names(root)[0]] for root in Root)
-    return files | _good_servers(issuers) | _bad_servers(issuers[Root.OLD])
+    return files | _good_servers(issuers) | _bad_servers(issuers[Root.OLD]) | _signers(roots[Root.OLD])
 
 
 def _good_servers(issuers: Mapping[Root, Authority]) -> dict[str, bytes]:
@@ -140,13 +141,15 @@ def _bad_servers(good: Authority) -> dict[str, bytes]:
     return files | {layout.bad_key(kind): _private_pem(key) for kind in chains}
 
 
-def _signers() -> dict[str, bytes]:
-    """A P-256 key pair for each signer."""
+def _signers(authority: Authority) -> dict[str, bytes]:
+    """A P-256 key pair for each signer, and for one of them a certificate too."""
     files = {}
     for name in layout.SIGNERS:
         key = ec.generate_private_key(ec.SECP256R1())
         files[f"{name}.key"] = _private_pem(key)
         files[f"{name}.pub.pem"] = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        if name == layout.VOUCHED:
+            files[layout.VOUCHED_CERTIFICATE] = _pem(signer_certificate("Vouched signer", key.public_key(), authority))
     return files
 
 

@@ -3,7 +3,8 @@
 A charger asks with a small JSON object and gets another: ``ver`` (int), ``sign`` (hex of a DER signature, ECDSA P-256
 over the SHA-256 of ``data``) and ``data`` (PEM). A reply without ``data`` says that there is nothing newer. The
 signature covers the roots and not the version: whoever can answer in the vendor's name can bring back an old bundle
-under a new number.
+under a new number. The list of firmware keys that `data` may hold beside the roots is invented, and has a number of its
+own under the signature (`emulator.wire.firmware_keys`); a bundle without one says nothing about them.
 """
 
 import json
@@ -20,6 +21,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 
 from emulator.errors import UsageError, WireError
+from emulator.wire.firmware_keys import FirmwareKeys, find_keys
+from emulator.wire.update_reason import FirmwareError
 
 PATH = "/bundle"
 REQUEST_MAX_BYTES = 100
@@ -69,10 +72,14 @@ class BundleRequest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Roots whose signature held. `roots_pem` has nothing but certificates in it."""
+    """Roots whose signature held. `roots_pem` has nothing but certificates in it.
+
+    `firmware_keys` None: it does not say which keys may sign firmware.
+    """
 
     version: int
     roots_pem: str = field(repr=False)
+    firmware_keys: FirmwareKeys | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +109,9 @@ def decode_request(data: bytes) -> BundleRequest:
     return BundleRequest(_number(fields, "ver"), serial, firmware, error, override)
 
 
-def encode_reply(version: int, roots_pem: str | None, signature: bytes = b"") -> bytes:
-    """The body of a reply; `roots_pem` None says that there is nothing newer. Nothing is checked: the stub may lie."""
-    signed = {} if roots_pem is None else {"sign": signature.hex(), "data": roots_pem}
+def encode_reply(version: int, data: str | None, signature: bytes = b"") -> bytes:
+    """The body of a reply; `data` None says that there is nothing newer. Nothing is checked: the stub may lie."""
+    signed = {} if data is None else {"sign": signature.hex(), "data": data}
     return json.dumps({"ver": version, **signed}, separators=(",", ":")).encode()
 
 
@@ -121,12 +128,12 @@ def open_reply(data: bytes, public_key_pem: str) -> Bundle | Newest:
         return Newest(version)
     text = _text(fields, "data")
     _check_signature(text, _text(fields, "sign"), _public_key(public_key_pem))
-    return Bundle(version, _only_certificates(text))
+    return Bundle(version, _only_certificates(text), _firmware_keys(text))
 
 
-def sign(roots_pem: str, key: ec.EllipticCurvePrivateKey) -> bytes:
+def sign(data: str, key: ec.EllipticCurvePrivateKey) -> bytes:
     """A DER signature of `SIGNATURE_BYTES` bytes over a bundle's data; a new one each time."""
-    while len(signature := key.sign(roots_pem.encode(), _ALGORITHM)) != SIGNATURE_BYTES:
+    while len(signature := key.sign(data.encode(), _ALGORITHM)) != SIGNATURE_BYTES:
         pass  # every second one is a byte longer or shorter
     return signature
 
@@ -185,6 +192,13 @@ def _only_certificates(text: str) -> str:
     except (ValueError, x509.InvalidVersion):
         raise BundleError(BundleReason.NO_CERTIFICATES, "data holds no certificates, or damaged ones") from None
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in certificates)
+
+
+def _firmware_keys(text: str) -> FirmwareKeys | None:
+    try:
+        return find_keys(text)
+    except FirmwareError as error:
+        raise _malformed(error.detail) from None
 
 
 @lru_cache(maxsize=4)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certs import BadKind, CertsDir, Root, default_dir, ensure
 from certs.layout import HUB_HOST, LAYOUT, SERVER_NAMES, file_names, roots_of
 from emulator.errors import UsageError
+from emulator.wire.firmware_keys import public_pem
 
 NO_CHECK_TIME = 0x200000
 
@@ -94,7 +97,7 @@ def test_bad_dates_are_the_only_thing_wrong_with_them(certs: CertsDir, kind: Bad
 def test_private_keys_are_for_the_owner_only(certs: CertsDir) -> None:
     assert stat.S_IMODE(certs.path.stat().st_mode) == 0o700
     keys = list(certs.path.glob("*.key"))
-    assert len(keys) == 15
+    assert len(keys) == 17
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
 
 
@@ -103,12 +106,25 @@ def test_public_halves_belong_to_the_signers(certs: CertsDir) -> None:
         (certs.firmware_signer(), certs.firmware_public_pem()),
         (certs.bundle_signer(), certs.bundle_public_pem()),
     ]
-    for signer, public_pem in pairs:
+    for signer, published_pem in pairs:
         own = signer.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        assert own.decode() == public_pem
+        assert own.decode() == published_pem
         assert signer.curve.name == "secp256r1"
+    pems = certs.firmware_public_pems()
+    assert {name: public_pem(key.public_key()) for name, key in certs.firmware_signers().items()} == pems
+    assert len(set(pems.values())) == 4 and pems["firmware"] == certs.firmware_public_pem()
     foreign = certs.foreign_signer().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     assert foreign.decode() != certs.firmware_public_pem()
+
+
+def test_the_old_root_vouches_for_a_key_that_signs_code(certs: CertsDir) -> None:
+    certificate = x509.load_pem_x509_certificate(certs.vouched_certificate_pem().encode())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(certs.root_pem(Root.OLD).encode()))
+    usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usage) == [ExtendedKeyUsageOID.CODE_SIGNING]
+    key = certificate.public_key()
+    assert isinstance(key, EllipticCurvePublicKey)
+    assert public_pem(key) == certs.firmware_public_pems()["vouched"]
 
 
 def test_two_issues_have_equal_lengths_so_simulated_handshakes_take_equal_time(certs: CertsDir, tmp_path: Path) -> None:

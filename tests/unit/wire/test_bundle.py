@@ -30,6 +30,8 @@ from emulator.wire.bundle import (
     open_reply,
     sign,
 )
+from emulator.wire.firmware_keys import FirmwareKeys, encode_keys
+from tests.firmware_images import KEYS, NEXT_ID
 
 SIGNER, STRANGER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
@@ -82,6 +84,30 @@ def test_the_signature_is_der_over_the_sha256_of_data_and_in_hex() -> None:
     signature = bytes.fromhex(fields["sign"])
     assert len(signature) == SIGNATURE_BYTES and signature[0] == 0x30
     SIGNER.public_key().verify(signature, fields["data"].encode(), ec.ECDSA(hashes.SHA256()))
+
+
+def test_a_list_of_firmware_keys_stands_beside_the_roots_and_may_be_missing() -> None:
+    keys = FirmwareKeys(KEYS.known_pems, frozenset({NEXT_ID}), 3)
+    for text in (root_pem() + encode_keys(keys), encode_keys(keys) + root_pem()):
+        assert open_reply(signed(text), KEY_PEM) == Bundle(8, root_pem(), keys)
+    without = open_reply(signed(root_pem()), KEY_PEM)
+    assert isinstance(without, Bundle) and without.firmware_keys is None
+
+
+def test_a_charger_that_knows_no_such_list_finds_its_roots_all_the_same() -> None:
+    text = root_pem() + encode_keys(FirmwareKeys(KEYS.known_pems, number=1))
+    (certificate,) = x509.load_pem_x509_certificates(text.encode())
+    assert certificate.public_bytes(Encoding.PEM).decode() == root_pem()
+
+
+def test_a_damaged_list_spoils_the_bundle_even_if_it_is_signed() -> None:
+    block = encode_keys(FirmwareKeys(KEYS.known_pems, number=1))
+    for wrong in (block[:-10], block * 2, block.replace("eyJ", "AAA", 1)):
+        assert refused(signed(root_pem() + wrong)) == BundleReason.MALFORMED
+
+
+def test_a_list_alone_is_no_bundle() -> None:
+    assert refused(signed(encode_keys(FirmwareKeys(KEYS.known_pems, number=1)))) == BundleReason.NO_CERTIFICATES
 
 
 def test_what_stands_between_the_certificates_is_left_out() -> None:
