@@ -77,4 +77,27 @@ MIGRATIONS: tuple[Migration, ...] = (
         )""",
         "CREATE INDEX feedback_of_batch ON feedback (batch)",
     ),
+    (
+        """CREATE TABLE campaigns (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            campaign_id TEXT NOT NULL UNIQUE,
+            plan TEXT NOT NULL,
+            course TEXT NOT NULL,
+            created_at REAL NOT NULL
+        )""",
+        """CREATE TABLE campaign_members (
+            number INTEGER NOT NULL REFERENCES campaigns ON DELETE CASCADE,
+            serial TEXT NOT NULL,
+            position INTEGER NOT NULL,
+            stage INTEGER NOT NULL,
+            standing TEXT NOT NULL,
+            since REAL NOT NULL,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            computer TEXT NOT NULL,
+            mainboard TEXT NOT NULL,
+            called INTEGER NOT NULL,
+            PRIMARY KEY (number, serial)
+        ) WITHOUT ROWID""",
+    ),
 )

@@ -32,10 +32,14 @@ from emulator.wire.bundle import (
     encode_request,
     open_reply,
 )
+from emulator.wire.firmware_keys import FirmwareKeys, public_pem
+from tests.firmware_images import KEY_ID, NEXT
+from tests.firmware_images import SIGNER as FIRMWARE_SIGNER
 
 SIGNER, STRANGER = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 KEY_PEM = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 SERIAL = "ZPR000001"
+FIRMWARE_PEM, NEXT_PEM = (public_pem(key.public_key()) for key in (FIRMWARE_SIGNER, NEXT))
 
 
 @cache
@@ -57,6 +61,7 @@ def server() -> BundleServer:
         roots=roots(),
         signer=SIGNER,
         foreign_signer=STRANGER,
+        firmware_keys={"firmware": FIRMWARE_PEM, "firmware-next": NEXT_PEM},
         beside=[Route("/beside", elsewhere)],
     )
 
@@ -113,6 +118,33 @@ def test_what_is_published_is_one_version_up_and_what_production_stores() -> Non
     assert made.newest is published[-1]
     assert opened(answer(made, version=10)) == Bundle(11, roots()["old"])
     assert answer(made).content == made.newest.reply
+
+
+def listed(made: BundleServer) -> FirmwareKeys | None:
+    bundle = opened(answer(made))
+    assert isinstance(bundle, Bundle)
+    return bundle.firmware_keys
+
+
+def test_a_bundle_says_nothing_of_firmware_keys_until_it_is_told_to_and_then_repeats_it() -> None:
+    made = server()
+    assert listed(made) is None
+    made.publish("both", ["firmware", "firmware-next"])
+    assert listed(made) == FirmwareKeys((FIRMWARE_PEM, NEXT_PEM), number=1)
+    made.publish("new")
+    assert listed(made) == FirmwareKeys((FIRMWARE_PEM, NEXT_PEM), number=1)
+    made.publish("new", ["firmware", "firmware-next"], ["firmware"])
+    assert listed(made) == FirmwareKeys((FIRMWARE_PEM, NEXT_PEM), frozenset({KEY_ID}), 2)
+
+
+def test_a_list_of_unknown_keys_or_of_none_is_not_published() -> None:
+    made = server()
+    for known, revoked in ((["nobody"], []), (["firmware"], ["nobody"])):
+        with pytest.raises(UsageError, match="firmware key nobody: not known; known are firmware, firmware-next"):
+            made.publish("both", known, revoked)
+    with pytest.raises(UsageError, match="a list without any key"):
+        made.publish("both", [], ["firmware"])
+    assert made.newest.version == FIRST_VERSION
 
 
 def test_any_version_can_be_ordered_and_one_that_never_was_is_ignored() -> None:

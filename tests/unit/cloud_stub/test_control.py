@@ -1,6 +1,6 @@
 import asyncio
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 
 from cloud_stub.bus.api import VERSION, Delivery, LocalBus
 from cloud_stub.control import Control
-from cloud_stub.control_services import FAULTS_MAX
+from cloud_stub.control_services import FAULTS_MAX, FirmwareOffer
 from cloud_stub.hub.memory import hub_memory
 from cloud_stub.hub.methods import MethodError, MethodResult
 from cloud_stub.site.ntp import NtpServer
@@ -51,10 +51,11 @@ class Portal:
         self.bus = LocalBus()
         self.now_s = 0.0
         self.ntp = NtpServer(label="a", rng=Random(1), utc=lambda: NOON, now=lambda: self.now_s)
-        self.offers: list[tuple[str, str]] = []
+        self.offers: list[tuple[str | None, str | None, str]] = []
         self.calls: list[tuple[str, str, Any, float]] = []
         self.answer: MethodResult | Exception = MethodResult(200, None)
         self.log = Log()
+        self.listed: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self.control = Control(
             services={"ntp": [self.ntp]},
             memory=self.memory,
@@ -77,15 +78,17 @@ class Portal:
     def _inject(self, data: Mapping[str, Any]) -> Injected:
         return self.ntp.inject(fault_from(data, {fault.kind: fault for fault in NtpServer.FAULTS}))
 
-    def _publish(self, roots: str) -> int:
+    def _publish(self, roots: str, firmware_keys: Sequence[str], revoked: Sequence[str]) -> int:
         if roots != "both":
             raise UsageError(f"bundle {roots}: not known")
+        self.listed = (tuple(firmware_keys), tuple(revoked))
         return 9
 
-    def _offer(self, version: str, signer: str) -> None:
-        if signer not in ("firmware", "foreign"):
-            raise UsageError(f"signer {signer}: no such signer")
-        self.offers.append((version, signer))
+    def _offer(self, wanted: FirmwareOffer) -> str:
+        if wanted.signer not in ("firmware", "foreign"):
+            raise UsageError(f"signer {wanted.signer}: no such signer")
+        self.offers.append((wanted.version, wanted.image, wanted.signer))
+        return wanted.version or "5.5.0.0"
 
     def run(self, story: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
         async def main() -> None:
@@ -264,8 +267,21 @@ def test_faults_that_are_over_are_not_listed_and_do_not_count(portal: Portal) ->
 def test_a_trust_bundle_is_published(portal: Portal) -> None:
     async def story(client: httpx.AsyncClient) -> None:
         assert await expect(client, 201, "POST", "/bundle", {"roots": "both"}) == {"version": 9, "roots": "both"}
+        assert portal.listed == ((), ())
         await expect(client, 400, "POST", "/bundle", {"roots": "none"})
         await expect(client, 400, "POST", "/bundle", {})
+
+    portal.run(story)
+
+
+def test_a_trust_bundle_may_list_and_revoke_firmware_keys(portal: Portal) -> None:
+    async def story(client: httpx.AsyncClient) -> None:
+        body = {"roots": "both", "firmware_keys": ["firmware", "firmware-next"], "revoked": ["firmware"]}
+        assert await expect(client, 201, "POST", "/bundle", body) == {"version": 9, **body}
+        assert portal.listed == (("firmware", "firmware-next"), ("firmware",))
+        for wrong in ("firmware", [7], ["firmware"] * 9):
+            error = await expect(client, 400, "POST", "/bundle", {"roots": "both", "firmware_keys": wrong})
+            assert "firmware_keys" in error["error"]
 
     portal.run(story)
 
@@ -274,7 +290,15 @@ def test_firmware_is_offered(portal: Portal) -> None:
     async def story(client: httpx.AsyncClient) -> None:
         await expect(client, 200, "POST", "/firmware", {"version": "5.4.0.0"})
         await expect(client, 200, "POST", "/firmware", {"version": "5.5.0.0", "signer": "foreign"})
-        assert portal.offers == [("5.4.0.0", "firmware"), ("5.5.0.0", "foreign")]
+        handed_out = await expect(client, 200, "POST", "/firmware", {"image": "image.bin"})
+        assert handed_out == {"image": "image.bin", "signer": "firmware", "version": "5.5.0.0"}
+        assert portal.offers == [
+            ("5.4.0.0", None, "firmware"),
+            ("5.5.0.0", None, "foreign"),
+            (None, "image.bin", "firmware"),
+        ]
+        for body in ({}, {"version": "5.4", "image": "image.bin"}, {"image": "image.bin", "size_bytes": 5}):
+            await expect(client, 400, "POST", "/firmware", body)
         await expect(client, 400, "POST", "/firmware", {"version": "5.5.0.0", "signer": "me"})
 
     portal.run(story)

@@ -1,0 +1,1 @@
+"""Firmware: packages that are built and signed, and the server that hands them out."""
