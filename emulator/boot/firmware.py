@@ -1,16 +1,33 @@
-"""The last stage: an image that has reached the hub is good (M6)."""
+"""The last stage: an image that has reached the hub and has the mainboard in step is good (M6)."""
 
 from emulator.boot.outcome import Degraded, Outcome, Passed, Why
 from emulator.boot.state import Boot
+from emulator.flash.api import FlashError
 
 
 async def firmware(boot: Boot) -> Outcome:
-    """An image that has reached the hub is good: confirm it. After a rollback, say so (M6)."""
+    """Bring the mainboard in step, then confirm an image on trial: the hub is reached. Else it is given up (M6)."""
     running = boot.slots.running
     boot.notes = {"version": running.version, "slot": running.slot}
+    if not boot.mainboard.in_step(running):
+        followed = await boot.mainboard.follow(running)
+        boot.notes["mainboard"] = boot.mainboard.version
+        if not followed:
+            return _unconfirmed(boot, "the mainboard does not take what belongs to it")
     if boot.slots.pending:
-        boot.slots.confirm()
+        try:
+            boot.slots.confirm()
+        except FlashError as error:
+            return _unconfirmed(boot, str(error))
+        boot.image_updates.apply(running.version, boot.env.rtc.now())
         boot.notes["confirmed"] = True
     if running.rolled_back:
         return Degraded(Why.FIRMWARE_ROLLED_BACK, running.version)
     return Passed(running.version)
+
+
+def _unconfirmed(boot: Boot, detail: str) -> Outcome:
+    """An image on trial is given up by starting again; one that is relied on goes on as it is."""
+    if boot.slots.pending:
+        boot.reboot(f"firmware {boot.slots.running.version} not confirmed: {detail}")
+    return Degraded(Why.FIRMWARE_UNCONFIRMED, detail)

@@ -6,7 +6,7 @@ When the lease ends is not kept: after a reboot nobody knows what time it is, an
 import json
 from ipaddress import AddressValueError, IPv4Address
 
-from emulator.flash import Flash
+from emulator.flash.api import Flash, forgotten, kept
 
 KEY = "lease"
 VALUE_MAX_BYTES = 64  # what we write is shorter; anything else is not ours
@@ -29,12 +29,12 @@ def remember_address(flash: Flash, address: str) -> None:
     """Keep the address of a lease. What is there already is not written again: flash wears out."""
     value = json.dumps({"address": address}).encode()
     if flash.get(KEY) != value:
-        flash.put(KEY, value)
+        kept(flash, KEY, value)
 
 
 def forget_address(flash: Flash) -> None:
     """The address is not ours any more."""
-    flash.delete(KEY)
+    forgotten(flash, KEY)
 
 
 def _is_of_a_host(address: str) -> bool:

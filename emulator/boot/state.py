@@ -5,8 +5,10 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
+from emulator.boot.image_updates import ImageUpdates
 from emulator.boot.login import Login
 from emulator.boot.lookup import Lookup
+from emulator.boot.mainboard import Mainboard
 from emulator.boot.outcome import Why
 from emulator.boot.roots import Trust
 from emulator.env import Env, Spec
@@ -32,6 +34,8 @@ class Boot:
         self.linked_by: Mode | None = None
         """The kind of link that came up last."""
         self.slots = slots
+        self.mainboard = Mainboard(env.flash, spec.profile.firmware)
+        self.image_updates = ImageUpdates(env.flash)
         self.login = login
         self.lookup = Lookup(spec.profile, env)
         self.car_connected: Callable[[], bool] = lambda: False

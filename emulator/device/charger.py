@@ -16,6 +16,7 @@ from emulator.device.diagnostics_log import DiagnosticsLog
 from emulator.device.dial import Sequence
 from emulator.device.faults import FAULTS, DeviceFault
 from emulator.device.life import Life
+from emulator.device.light import light_of
 from emulator.device.local_settings import LinkChange, LocalSettings
 from emulator.device.observations import CARD_SHOWN, ECHO, OBSERVATIONS, STARTUP
 from emulator.device.outbox import Outbox
@@ -23,15 +24,17 @@ from emulator.device.session import Identity
 from emulator.device.settings import Settings
 from emulator.device.snapshot import PowerOn, Snapshot
 from emulator.device.update import update_firmware
+from emulator.device.updates import Updates
 from emulator.device.upgrade import UpdateFirmware
 from emulator.device.uplink import Uplink
 from emulator.device.usage import DayUsage
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo, fault_from
+from emulator.flash.faulty import until_cut
 from emulator.local import Local, Mode
 from emulator.net.meter import Usage
-from emulator.slots import Slots
+from emulator.slots import Return, Slots
 from emulator.wire.dhcp import Lease
 
 LIVES_MAX = 16
@@ -44,12 +47,7 @@ class Charger:
     """One charger. Make it, `run` it in a task, and handle it from the same event loop."""
 
     def __init__(
-        self,
-        spec: Spec,
-        env: Env,
-        *,
-        sequence: Sequence = BOOT,
-        update: UpdateFirmware = update_firmware,
+        self, spec: Spec, env: Env, *, sequence: Sequence = BOOT, update: UpdateFirmware = update_firmware
     ) -> None:
         self.spec: Spec = spec
         self.env: Env = env
@@ -58,6 +56,9 @@ class Charger:
         self.charge: Charge = Charge(env, spec.profile.electrical, self.settings, self._changed)
         outbox = Outbox(env.flash, spec.profile.telemetry.outbox_max, self._skipped)
         self.uplink: Uplink = Uplink(env, spec.profile.hub, outbox)
+        self.updates: Updates = Updates(
+            env, spec.profile.firmware, free=self._free, car=lambda: self.charge.outlet.car is not None
+        )
         self.diagnostics_log: DiagnosticsLog = DiagnosticsLog(env.flash)
         self.boots: list[BootReport] = []
         """One report per power-on, reconnections included; the last one grows."""
@@ -73,7 +74,6 @@ class Charger:
         self._cuts = 0
         self._starts = 0
         self._rebooting = False
-        self._update_waits = False
         self._running = self._shutting_down = False
         self._ended: asyncio.Event | None = None
 
@@ -118,13 +118,14 @@ class Charger:
             return False
         self._rebooting, self.started_by = True, reason
         if log is not None:
-            self.diagnostics_log.note(log)
+            with until_cut():
+                self.diagnostics_log.note(log)
         self._scope.reschedule(asyncio.get_running_loop().time() + after_s)
         self.env.trace.emit("device.reboot", reason=reason, after_s=after_s)
         return True
 
     def cut_power(self) -> None:
-        """Take the mains away. Cuts add up: each wants its `restore_power`."""
+        """Take the mains away. Cuts add up: each wants its `restore_power`. A write to flash may be what is cut."""
         self._cuts += 1
         self._mains_back = self._mains_back or asyncio.Event()
         self.env.rtc.power_cut()
@@ -142,13 +143,14 @@ class Charger:
 
     def plug_in(self, car: Car) -> None:
         """Connect a car. UsageError: there is one already."""
-        self.charge.plug_in(car)
+        with until_cut():
+            self.charge.plug_in(car)
 
     def unplug(self) -> None:
         """Take the car away. UsageError: there is none."""
-        self.charge.unplug()
-        if self._update_waits:
-            self.update_now()
+        with until_cut():
+            self.charge.unplug()
+            self.updates.car_gone()
 
     def show_card(self, uid: str) -> Shown:
         """Hold an RFID card with this UID (hex) to the charger. UsageError: cards have no such UID."""
@@ -198,7 +200,10 @@ class Charger:
         prove itself. UsageError starts with `where`.
         """
         testing = self._life is not None and self.settings[805] != "0"
-        return self.links.change(changes, where=where, testing=testing, after_s=after_s)
+        changed = frozenset[str]()
+        with until_cut():
+            changed = self.links.change(changes, where=where, testing=testing, after_s=after_s)
+        return changed
 
     @property
     def local(self) -> Local:
@@ -231,19 +236,17 @@ class Charger:
             self._life.want(*CARD_SHOWN)
 
     def update_when_free(self) -> None:
-        """Update the firmware now, or when the car has left."""
-        if self.charge.outlet.car is None:
-            self.update_now()
-        else:
-            self._update_waits = True
+        """Update the firmware now, or when the car has left. Nothing happens while an update is under way."""
+        self.updates.when_free()
 
     def update_now(self) -> bool:
         """Update the firmware. False: off, or an update or a reboot is under way."""
-        self._update_waits = False
-        if self._life is None or self._life.updating or self._rebooting:
-            return False
-        self._life.start_update()
-        return True
+        return self.updates.now()
+
+    def go_back(self, to: Return) -> bool:
+        """Boot an older image. False: there is none, or it is not the time for it."""
+        image, after_s = self.updates.go_back(to), self.spec.profile.firmware.restart_delay_s
+        return image is not None and self.reboot(f"back to {image.version}", after_s=after_s)
 
     def update_bundle(self, version: int | None = None) -> bool:
         """Ask for the trust bundle now; with `version` for that one, newer or not. False: off."""
@@ -306,6 +309,7 @@ class Charger:
             session_kwh=charge.session_kwh(),
             firmware=self.firmware,
             updating=self._life is not None and self._life.updating,
+            light=self._light(),
             power_ons=self._starts,
             messages_up=uplink.messages_up,
             messages_down=uplink.messages_down,
@@ -318,26 +322,36 @@ class Charger:
             clock_trusted=self.env.rtc.trusted,
         )
 
+    def _light(self) -> str:
+        if self._life is None:
+            return "off"
+        state = self.charge.machine.state
+        return light_of(state, updating=self._life.updating, online=self.uplink.online).value
+
     async def _live(self) -> None:
-        life = self._power_on()
-        try:
-            async with asyncio.timeout(None) as self._scope:
-                await life.run()
-        except TimeoutError:
-            if not self._rebooting:
-                raise  # not the end of our scope: a fault of the firmware
-            if self._cuts == 0:
-                await life.shut_down(release=self._shutting_down)
-        finally:
-            self._power_off(life)
+        with until_cut():
+            life = self._power_on()
+            try:
+                async with asyncio.timeout(None) as self._scope:
+                    await life.run()
+            except TimeoutError:
+                if not self._rebooting:
+                    raise  # not the end of our scope: a fault of the firmware
+                if self._cuts == 0:
+                    await life.shut_down(release=self._shutting_down)
+            finally:
+                self._power_off(life)
 
     def _power_on(self) -> Life:
+        self.env.flash.mount()
+        for memory in (self.settings, self.links, self.charge.sessions, self.uplink.outbox, self.updates.order):
+            memory.recall()
         slots = Slots(self.env.flash, self.spec.profile.firmware)
         before, booted = self.firmware, slots.boot()
         self.firmware = booted.version
         self._starts += 1
         self.env.rtc.power_on()
-        self._rebooting = self._update_waits = False
+        self._rebooting = False
         self.power_ons.append(PowerOn(self.started_by, before, booted.version, booted.slot, booted.rolled_back))
         self.env.trace.emit(
             "device.power_on", reason=self.started_by, firmware=booted.version, slot=booted.slot, boot=self._starts
@@ -346,6 +360,7 @@ class Charger:
         login.key = self._key
         self._route(login)
         boot = Boot(self.spec, self.env, slots, login)
+        boot.mainboard, boot.image_updates = self.updates.mainboard, self.updates.images
         boot.local = self.links.in_use
         boot.car_connected = lambda: self.charge.outlet.car is not None
         boot.reboot = lambda reason: self.reboot(reason, log=reason)
@@ -355,7 +370,11 @@ class Charger:
         del self.boots[:-LIVES_MAX], self.power_ons[:-LIVES_MAX]
         self.charge.power_on(Identity(self.spec.serial, self.firmware))
         life.reporter.prime(self.value, self.charge.session_kwh())
+        self.updates.booted(slots, before, self.uplink.outbox)
         return life
+
+    def _free(self) -> Life | None:
+        return None if self._life is None or self._life.updating or self._rebooting else self._life
 
     def _power_off(self, life: Life) -> None:
         self._life = self._scope = self.uplink.hub = None

@@ -18,6 +18,7 @@ from emulator.machines.charge_events import (
     StartGranted,
     StopRequested,
 )
+from emulator.slots import Return
 
 if TYPE_CHECKING:
     from emulator.device.charger import Charger
@@ -94,6 +95,15 @@ def _debug(payload: bytes) -> Arguments | int:
     return (text,) if isinstance(text, str) and known else REFUSED
 
 
+def _previous_or_factory(payload: bytes) -> Arguments | int:
+    """Nothing means the previous image; the text "factory", in an array or not, the one of production."""
+    if payload.strip() in (b"", b"null", b"[]"):
+        return (Return.PREVIOUS.value,)
+    array = _json(payload)
+    text = array[0] if isinstance(array, list) and len(array) == 1 else array
+    return (Return.FACTORY.value,) if text == Return.FACTORY.value else REFUSED
+
+
 def _nothing_or_line(payload: bytes) -> Arguments | int:
     """Nothing to read all, or section, key and value to write one."""
     if payload.strip() in (b"", b"null", b"[]"):
@@ -150,6 +160,11 @@ def _upgrade(charger: "Charger", arguments: Arguments) -> int:
 
 def _upgrade_now(charger: "Charger", arguments: Arguments) -> int:
     return _granted(charger.update_now())
+
+
+def _go_back(charger: "Charger", arguments: Arguments) -> int:
+    (to,) = arguments
+    return _granted(charger.go_back(Return(to)))
 
 
 def _start(charger: "Charger", arguments: Arguments) -> int:
@@ -237,6 +252,13 @@ _ROWS = (
     Command(102, "RestartCharger", "Reboot, late enough for the reply to get out.", _whatever, _restart),
     Command(200, "UpgradeFirmware", "Update now, or when the car has left.", _whatever, _upgrade),
     Command(201, "UpgradeFirmwareForced", "Update now.", _whatever, _upgrade_now),
+    Command(
+        202,
+        "RollbackFirmware",
+        'null: boot the previous image; "factory": that of production. It has to prove itself like a new one.',
+        _previous_or_factory,
+        _go_back,
+    ),
     Command(
         300,
         "LocalSettings",

@@ -1,6 +1,6 @@
 """Why the charger had to restart by itself, kept in flash until the cloud has been told (observation 807)."""
 
-from emulator.flash import Flash
+from emulator.flash.api import Flash, forgotten, kept
 
 KEY = "diagnostics.log"
 TEXT_MAX = 100  # characters, as in the open firmware
@@ -23,8 +23,8 @@ class DiagnosticsLog:
     def note(self, text: str) -> None:
         """Keep a text, if there is none."""
         if self._flash.get(KEY) is None:
-            self._flash.put(KEY, text[:TEXT_MAX].encode())
+            kept(self._flash, KEY, text[:TEXT_MAX].encode())
 
     def clear(self) -> None:
         """The cloud has been told."""
-        self._flash.delete(KEY)
+        forgotten(self._flash, KEY)

@@ -1,5 +1,6 @@
 """What can be wrong with the charger itself."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from pydantic import Field
 from emulator.boot.roots import BUNDLE_KEY
 from emulator.errors import UsageError
 from emulator.faults import Condition, Undo
+from emulator.flash.faulty import Cut, CutDevice, WearingDevice
+from emulator.flash.store import FlashStore
 
 if TYPE_CHECKING:
     from emulator.device.charger import Charger
 
 JUMP_MAX_S = 1.5e9  # invented; 47 years
 DRIFT_MAX_PPM = 100_000.0  # invented; more than two hours a day
+OFF_MAX_S = 86_400.0
 CLOCK_YEARS = range(1970, 2100)  # invented; a clock of 32-bit Unix seconds, and of two-digit years, can show them
 
 
@@ -152,8 +156,106 @@ class BundleDamaged(DeviceFault):
         return lambda: None
 
 
+@dataclass(frozen=True, kw_only=True)
+class MainboardStuck(DeviceFault):
+    """The mainboard takes no other firmware, so an update that brings one is never confirmed (M6)."""
+
+    kind: ClassVar[str] = "device.mainboard_stuck"
+
+    def strike(self, charger: "Charger") -> Undo:
+        charger.updates.mainboard.stuck = True
+
+        def loosen() -> None:
+            charger.updates.mainboard.stuck = False
+
+        return loosen
+
+
+class FlashFault(DeviceFault):
+    """A fault of the chip that flash is on."""
+
+    def strike(self, charger: "Charger") -> Undo:
+        if not isinstance(charger.env.flash, FlashStore):
+            raise UsageError("this charger's flash is not on a chip")
+        return self.spoil(charger, charger.env.flash)
+
+    def spoil(self, charger: "Charger", flash: FlashStore) -> Undo:
+        """Do the harm; the result takes it back and may be called twice."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlashFull(FlashFault):
+    """Something else has filled flash: no value can be stored, and no image. What is there stays (invented)."""
+
+    kind: ClassVar[str] = "device.flash_full"
+
+    def spoil(self, charger: "Charger", flash: FlashStore) -> Undo:
+        flash.log.reserved += flash.log.room
+
+        def clear() -> None:
+            flash.log.reserved = 0
+
+        return clear
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlashWorn(FlashFault):
+    """Flash is worn out: every sector refuses to be written. What is there can still be read (invented)."""
+
+    kind: ClassVar[str] = "device.flash_worn"
+
+    def spoil(self, charger: "Charger", flash: FlashStore) -> Undo:
+        chip = flash.device
+        worn = flash.device = WearingDevice(chip, bad=range(chip.sectors))
+
+        def replace() -> None:
+            if flash.device is worn:
+                flash.device = chip
+                flash.mount()
+
+        return replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerCutAtWrite(FlashFault):
+    """The mains fail at the `write`-th write to flash from now on, of which `landed` happens; they are back in `off_s`.
+
+    A write is a program or an erase of a sector. 1 is the next; `landed` is a share of its bytes. `for_s` only takes
+    back what has not happened yet.
+    """
+
+    kind: ClassVar[str] = "device.power_cut_at_write"
+    write: Annotated[int, Field(ge=1)]
+    landed: Annotated[float, Field(ge=0, le=1)] = 0.5
+    off_s: Annotated[float, Field(gt=0, le=OFF_MAX_S)] = 10.0
+
+    def spoil(self, charger: "Charger", flash: FlashStore) -> Undo:
+        chip = flash.device
+
+        def die() -> None:
+            charger.cut_power()
+            asyncio.get_running_loop().call_later(self.off_s, revive)
+
+        def revive() -> None:
+            flash.device = chip
+            charger.restore_power()
+
+        dying = flash.device = CutDevice(chip, Cut(self.write, self.landed), die)
+
+        def spare() -> None:
+            if flash.device is dying and not dying.dead:
+                flash.device = chip
+
+        return spare
+
+
 FAULTS: Mapping[str, type[DeviceFault]] = {
     fault.kind: fault
-    for fault in (WrongKey, RtcJump, RtcLost, RtcBattery, RtcDrift, BundleLost, BundleDamaged, PowerCut)
+    for fault in (
+        *(WrongKey, RtcJump, RtcLost, RtcBattery, RtcDrift),
+        *(BundleLost, BundleDamaged, PowerCut, MainboardStuck),
+        *(FlashFull, FlashWorn, PowerCutAtWrite),
+    )
 }
 """Kind -> fault."""

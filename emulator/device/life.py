@@ -16,9 +16,11 @@ from emulator.device.dial import Dial, Sequence
 from emulator.device.observations import ECHO, GREETING, REQUEST
 from emulator.device.reporter import Beat, Interval, Report, Reporter, Sample
 from emulator.device.settings import parse_desired
-from emulator.device.upgrade import UpdateFirmware, upgrade
+from emulator.device.update import Installed, Rejected
+from emulator.device.upgrade import Result, UpdateFirmware, upgrade
 from emulator.device.usage import DataUsage, until_midnight_s
 from emulator.errors import NetError, NetReason
+from emulator.flash.faulty import until_cut
 from emulator.local import Local
 from emulator.machines.charge_modes import State
 from emulator.machines.watchdog import Bark, Watchdog
@@ -96,6 +98,8 @@ class Life:
     async def run(self) -> None:
         """Live for ever; cancel to end."""
         async with self._tasks:
+            if self.boot.slots.pending:
+                self._tasks.create_task(self._prove())
             while True:
                 self._alarm.reset()
                 self._watch_hub()
@@ -179,8 +183,13 @@ class Life:
         self.boot.local = self._charger.links.in_use
         self.reporter.connected()
         self._charger.env.trace.emit("device.online", connection=self._connections)
+        self._charger.updates.resume()
 
     def _received(self, topic: str, payload: bytes) -> None:
+        with until_cut():
+            self._take(topic, payload)
+
+    def _take(self, topic: str, payload: bytes) -> None:
         charger, hub = self._charger, self.boot.hub
         charger.uplink.messages_down += 1
         try:
@@ -273,10 +282,33 @@ class Life:
         await self._alarm.sleep_until(min(time for time in times if time is not None))
 
     async def _update(self) -> None:
-        installed = await upgrade(self.boot, self._charger.uplink, self._update_firmware)
-        self.updating = False
-        if installed:
-            self._charger.reboot("update", after_s=self.boot.spec.profile.firmware.restart_delay_s)
+        charger, number = self._charger, self._charger.updates.order.begin()
+        result = await upgrade(
+            self.boot,
+            charger.uplink,
+            self._update_firmware,
+            charging=lambda: charger.charge.machine.state is State.CHARGING,
+            ended=lambda result: self._update_ended(result, number),
+        )
+        charger.updates.order.carried_out(number)
+        firmware = self.boot.spec.profile.firmware
+        if isinstance(result, Installed) or (firmware.updater == "go" and not self.updating):
+            charger.reboot("update", after_s=firmware.restart_delay_s)  # the Go does so after a rejection too
+
+    def _update_ended(self, result: Result, number: int) -> None:
+        """From here on a new order is taken, unless there is something to boot."""
+        charger = self._charger
+        charger.updates.order.settle(number)
+        if isinstance(result, Rejected):
+            self.updating = False
+            charger.updates.images.fail(result.version, charger.env.rtc.now(), result.reason.value)
+
+    async def _prove(self) -> None:
+        """Give up an image that is not confirmed in time: the boot after this one runs the one before."""
+        await asyncio.sleep(self.boot.spec.profile.firmware.confirm_timeout_s)
+        if self.boot.slots.pending:
+            version = self.boot.slots.running.version
+            self._charger.reboot("firmware not confirmed", log=f"firmware {version} not confirmed")
 
 
 def _in_words(bark: Bark) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from emulator.flash import Flash
+from emulator.flash.api import Flash, kept
 from emulator.local import Local, Mode
 from emulator.trace import Trace
 
@@ -25,16 +25,21 @@ OF_MODE: Mapping[Mode, frozenset[str]] = {
 class LocalSettings:
     """What flash holds of them, or else what the charger was sold with. The secrets (M19) are in flash as they are."""
 
-    __slots__ = ("_flash", "current")
+    __slots__ = ("_flash", "_sold", "current")
 
     def __init__(self, flash: Flash, sold: Local) -> None:
         self._flash = flash
-        self.current = _stored(flash) or sold
+        self._sold = sold
+        self.recall()
+
+    def recall(self) -> None:
+        """Take what flash holds."""
+        self.current = _stored(self._flash) or self._sold
 
     def keep(self, local: Local) -> None:
-        """Use these from now on, after a reboot too."""
+        """Use these from now on, after a reboot too if flash has room for them."""
         self.current = local
-        self._flash.put(FLASH_KEY, local.model_dump_json().encode())
+        kept(self._flash, FLASH_KEY, local.model_dump_json().encode())
 
 
 def _stored(flash: Flash) -> Local | None:
@@ -64,6 +69,10 @@ class LinkChange:
         self._trial: Local | None = None
         self._trial_ends: asyncio.TimerHandle | None = None
         self._pending: asyncio.TimerHandle | None = None
+
+    def recall(self) -> None:
+        """Take what flash holds."""
+        self._kept.recall()
 
     @property
     def in_use(self) -> Local:

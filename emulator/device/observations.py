@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from emulator.boot.image_updates import APPLIED, FAILED
 from emulator.device.local_text import LABELS
 from emulator.local import Mode
 from emulator.wire.messages import number
@@ -255,12 +256,30 @@ _ROWS = (
         _CHANGE,
     ),
     Observation(866, "OcppNativeConnected", "0/1", "Never.", _is("0")),
-    Observation(908, "MainboardAppVersion", "version", "Constant (invented).", _is("3.4.0.0")),
+    Observation(
+        908, "MainboardAppVersion", "version", "What the mainboard runs.", lambda c: c.updates.mainboard.version
+    ),
     Observation(909, "MainboardBootloaderVersion", "version", "Constant (invented).", _is("1.2.0.0")),
     Observation(911, "ComputerAppVersion", "version", "The firmware that runs.", lambda c: c.firmware),
     Observation(916, "HardwareIdMcu", "number", "Constant (invented).", _is("1")),
     Observation(917, "HardwareIdPower", "number", "Constant (invented).", _is("1")),
     Observation(918, "HardwareIdComputer", "number", "Constant (invented).", _is("1")),
+    Observation(
+        930,
+        "AppliedImageUpdates",
+        "JSON",
+        "Images that have proved themselves (form invented).",
+        lambda c: c.updates.images.as_json(APPLIED),
+        _CHANGE,
+    ),
+    Observation(
+        931,
+        "FailedImageUpdates",
+        "JSON",
+        "Images that were refused or given up (form invented).",
+        lambda c: c.updates.images.as_json(FAILED),
+        _CHANGE,
+    ),
     Observation(952, "MacWiFi", "MAC", "Link address of the interface.", lambda c: c.env.host.link_address),
     Observation(981, "MidPublicKey", "base64", "None: this charger has no MID key.", _apart),
 )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from emulator.flash import Flash
+from emulator.flash.api import Flash, forgotten, kept
 from emulator.wire.messages import MessageError, type_of
 
 PREFIX = "outbox/"
@@ -23,7 +23,11 @@ class Outbox:
         self._limit = limit
         self._skipped = skipped
         self.dropped = 0
-        """Payloads that were pushed out by newer ones, since power-on."""
+        """Payloads that were pushed out by newer ones, or for which flash had no room, since power-on."""
+        self.recall()
+
+    def recall(self) -> None:
+        """Take what flash holds."""
         self._waiting = sorted(self._stored())  # no deque: an empty one takes 0.6 KiB, in thousands of chargers
         self._next = self._waiting[-1] + 1 if self._waiting else 0
 
@@ -31,8 +35,10 @@ class Outbox:
         return len(self._waiting)
 
     def put(self, payload: bytes) -> None:
-        """Add the newest; over the limit, the oldest is dropped and counted."""
-        self._flash.put(_key(self._next), payload)
+        """Add the newest; over the limit, the oldest is dropped and counted. So is one that flash has no room for."""
+        if not kept(self._flash, _key(self._next), payload):
+            self.dropped += 1
+            return
         self._waiting.append(self._next)
         self._next += 1
         while len(self) > self._limit:
@@ -54,7 +60,8 @@ class Outbox:
     def pop(self) -> None:
         """The oldest is no longer needed."""
         if self._waiting:
-            self._flash.delete(_key(self._waiting.pop(0)))
+            forgotten(self._flash, _key(self._waiting[0]))
+            del self._waiting[0]
 
     def _stored(self) -> list[int]:
         numbers = []

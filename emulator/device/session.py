@@ -4,12 +4,12 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from emulator.flash import Flash
-from emulator.wire.messages import CompletedSession, completed_session
+from emulator.flash.api import Flash, forgotten, kept
+from emulator.wire.messages import CompletedSession, MessageError, completed_session, parse_completed_session
 
 CURRENT_KEY = "session.current"
 COUNT_KEY = "session.count"
@@ -50,8 +50,15 @@ class Sessions:
         self._flash = flash
         self._rng = rng  # a fresh source for each id costs less than 2.5 KiB of state kept in every charger
         self.lost = 0
-        """Sessions that found the store full, since this object was made."""
-        self.current = _load(flash.get(CURRENT_KEY))
+        """Sessions that found the store or flash full, since this object was made."""
+        self.recall()
+
+    def recall(self) -> None:
+        """Take what flash holds. A session that was just kept as finished when the power failed is over."""
+        self.current = _load(self._flash.get(CURRENT_KEY))
+        names = self.waiting()
+        if self.current is not None and names and _is_of(self.current, self.value(names[-1])):
+            self._forget_current()
 
     def begin(self, at: datetime, energy_kwh: float, *, reliable_clock: bool) -> Session:
         """A car came: a session with an id of our own."""
@@ -74,30 +81,25 @@ class Sessions:
     def finish(self, at: datetime, register_kwh: float, identity: Identity, *, reliable_clock: bool) -> bool:
         """The car left: keep the finished session for delivery. A local one without energy is dropped.
 
-        `reliable_clock` is about `at`. False: the store is full, the record is lost.
+        `reliable_clock` is about `at`. False: the store or flash is full, the record is lost.
         """
         session, energy_kwh = self.current, self.energy_kwh(register_kwh)
-        self.current = None
-        self._flash.delete(CURRENT_KEY)
-        if session is None or (session.local and energy_kwh <= 0):
-            return True
-        names = self.waiting()
-        if len(names) >= STORE_MAX:
-            self.lost += 1
-            return False
-        finished = CompletedSession(
-            session_id=session.session_id,
-            energy_kwh=energy_kwh,
-            started_at=session.started_at,
-            ended_at=at,
-            reliable_clock=session.reliable_clock and reliable_clock,
-            stopped_by_rfid=False,
-            authentication_code=session.authentication_code,
-            signed_session=ocmf(session, at, register_kwh, identity, reliable_end=reliable_clock),
-        )
-        number = int(names[-1].removeprefix(FINISHED_PREFIX)) + 1 if names else 0
-        self._flash.put(f"{FINISHED_PREFIX}{number:08d}", completed_session(finished).encode())
-        return True
+        stored = session is None or (session.local and energy_kwh <= 0)
+        if session is not None and not stored:
+            finished = CompletedSession(
+                session_id=session.session_id,
+                energy_kwh=energy_kwh,
+                started_at=session.started_at,
+                ended_at=at,
+                reliable_clock=session.reliable_clock and reliable_clock,
+                stopped_by_rfid=False,
+                authentication_code=session.authentication_code,
+                signed_session=ocmf(session, at, register_kwh, identity, reliable_end=reliable_clock),
+            )
+            stored = self._store(finished)
+        self.lost += not stored
+        self._forget_current()  # last of all: a power cut before it leaves both, and `recall` sees that
+        return stored
 
     def waiting(self) -> list[str]:
         """Flash keys of the finished sessions that the cloud has not acknowledged, oldest first."""
@@ -109,19 +111,30 @@ class Sessions:
 
     def delivered(self, key: str) -> None:
         """The cloud acknowledged it."""
-        self._flash.delete(key)
+        forgotten(self._flash, key)
+
+    def _store(self, finished: CompletedSession) -> bool:
+        names = self.waiting()
+        if len(names) >= STORE_MAX:
+            return False
+        number = int(names[-1].removeprefix(FINISHED_PREFIX)) + 1 if names else 0
+        return kept(self._flash, f"{FINISHED_PREFIX}{number:08d}", completed_session(finished).encode())
+
+    def _forget_current(self) -> None:
+        self.current = None
+        forgotten(self._flash, CURRENT_KEY)
 
     def _new_id(self) -> str:
         """A GUID that no session of this charger had before: the count of sessions is in flash."""
         count = self._flash.get(COUNT_KEY) or b"0"
         number = int(count) + 1 if count.isdigit() else 1
-        self._flash.put(COUNT_KEY, str(number).encode())
+        kept(self._flash, COUNT_KEY, str(number).encode())
         return str(uuid.UUID(int=self._rng(f"session/{number}").getrandbits(128), version=4))
 
     def _keep(self, session: Session) -> Session:
         self.current = session
         record = asdict(session) | {"started_at": session.started_at.isoformat()}
-        self._flash.put(CURRENT_KEY, json.dumps(record).encode())
+        kept(self._flash, CURRENT_KEY, json.dumps(record).encode())
         return session
 
 
@@ -152,6 +165,16 @@ def _reading(at: datetime, kind: str, register_kwh: float, reliable_clock: bool)
         "RT": "AC",
         "ST": "G",
     }
+
+
+def _is_of(session: Session, completed: str) -> bool:
+    """Whether the value of observation 723 is about this session."""
+    try:
+        finished = parse_completed_session(completed)
+    except MessageError:
+        return False
+    began = abs(finished.started_at - session.started_at)
+    return finished.session_id == session.session_id and began < timedelta(seconds=1)
 
 
 def _load(record: bytes | None) -> Session | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.flash import Flash
+from emulator.flash.api import Flash, kept
 from emulator.profile import Profile
 
 FLASH_PREFIX = "setting/"
@@ -137,8 +137,12 @@ class Settings:
     def __init__(self, flash: Flash, profile: Profile) -> None:
         self._flash = flash
         self._profile = profile
+        self.recall()
+
+    def recall(self) -> None:
+        """Take what flash holds."""
         self._own: dict[int, str] = {}
-        for key in flash.keys(FLASH_PREFIX):
+        for key in self._flash.keys(FLASH_PREFIX):
             self._load(key)
 
     def __getitem__(self, setting: int) -> str:
@@ -154,7 +158,10 @@ class Settings:
         return self[800] != NOBODY and self[711] == "1"
 
     def apply(self, desired: Mapping[str, Any]) -> frozenset[int]:
-        """Take over what is known and accepted, and keep it in flash; returns the ids whose value changed."""
+        """Take over what is known and accepted, and keep it in flash; returns the ids whose value changed.
+
+        What flash has no room for holds until the reboot; then the cloud sends it again.
+        """
         changed = set()
         for key, value in desired.items():
             row = _row(key)
@@ -162,7 +169,7 @@ class Settings:
             if row is None or text is None or not row.accepts(text) or self[row.id] == text:
                 continue
             self._own[row.id] = text
-            self._flash.put(f"{FLASH_PREFIX}{row.id}", text.encode())
+            kept(self._flash, f"{FLASH_PREFIX}{row.id}", text.encode())
             changed.add(row.id)
         return frozenset(changed)
 

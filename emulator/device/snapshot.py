@@ -37,6 +37,8 @@ class Snapshot:
     session_kwh: float
     firmware: str
     updating: bool
+    light: str
+    """Colour, and how it is shown; "off" without power."""
     power_ons: int
     messages_up: int
     messages_down: int

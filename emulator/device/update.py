@@ -6,13 +6,16 @@ manifest and the signature lie beside the image; the last range asks for what is
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
 
+from emulator.device.download import Download, Pace
+from emulator.device.update_requests import FetchError, Requests
 from emulator.env import Env, Spec
-from emulator.errors import EmulatorError
-from emulator.machines.updater import (
+from emulator.flash.api import FlashError
+from emulator.machines.update_steps import (
     Arrived,
     Described,
     Event,
@@ -21,40 +24,35 @@ from emulator.machines.updater import (
     FetchLocation,
     FetchManifest,
     Hashed,
+    Inspect,
     Install,
+    Kept,
     Located,
     Refused,
     Reject,
     Step,
     Stored,
-    Updater,
     Verify,
     Wait,
     Waited,
     WriteBlock,
 )
-from emulator.net.http import net_error_of
+from emulator.machines.updater import PassedOver, Updater
+from emulator.machines.updater_go import GoUpdater
 from emulator.slots import Slots
 from emulator.wire.firmware import (
     LOCATION_MAX_BYTES,
-    MANIFEST_MAX_BYTES,
-    MANIFEST_SUFFIX,
-    SIGNATURE_BYTES,
-    SIGNATURE_SUFFIX,
-    TOTAL_LENGTH_HEADER,
-    FirmwareError,
     Location,
-    Manifest,
-    Running,
-    UpdateReason,
     decode_location,
     encode_location_request,
     location_path,
 )
+from emulator.wire.firmware_keys import SIGNATURE_MAX_BYTES, FirmwareKeys
+from emulator.wire.manifest import MANIFEST_MAX_BYTES, MANIFEST_SUFFIX, SIGNATURE_SUFFIX, Manifest
+from emulator.wire.manifest_fit import Running
+from emulator.wire.update_reason import FirmwareError, UpdateReason
 
 PROGRESS_BLOCKS = 16
-FINAL_STATUSES = frozenset({400, 401, 403, 404, 410})
-"""Asking again gives the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,81 +60,106 @@ class Installed:
     """The image is in the other slot and boots next."""
 
     version: str
+    passed_over: tuple[PassedOver, ...] = ()
+    """What was not accepted on the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The running firmware stays."""
+    """The running firmware stays. `version` is that of the image, if it came so far."""
 
     reason: UpdateReason
     detail: str
+    version: str = ""
+    passed_over: tuple[PassedOver, ...] = ()
 
 
-async def update_firmware(spec: Spec, env: Env, http: httpx.AsyncClient, slots: Slots) -> Installed | Rejected:
-    """Fetch, check and install what the cloud offers now. It never reboots, and takes `timeout_s` at most."""
+async def update_firmware(
+    spec: Spec,
+    env: Env,
+    http: httpx.AsyncClient,
+    slots: Slots,
+    keys: FirmwareKeys,
+    charging: Callable[[], bool] = lambda: False,
+) -> Installed | Rejected:
+    """Fetch, check and install what the cloud offers now, if one of `keys` has signed it.
+
+    It never reboots, and takes `timeout_s` at most. While `charging` says so it leaves room for other traffic.
+    """
     env.trace.emit("update.started", version=slots.running.version, slot=slots.inactive)
     if slots.pending:
-        return _reject(env, UpdateReason.UNCONFIRMED, f"{slots.running.version} is not confirmed yet")
-    slots.discard()
-    update = _Update(spec, env, http, slots.blob(slots.inactive))
-    firmware = spec.profile.firmware
+        return _rejected(env, Reject(UpdateReason.UNCONFIRMED, f"{slots.running.version} is not confirmed yet"))
+    firmware, network = spec.profile.firmware, spec.profile.network
+    hosts = (network.api_host, network.devices_host, network.old_api_host)
+    requests = Requests(http, hosts, firmware.block_timeout_s)
+    update = _Update(spec, env, slots, requests, Pace(firmware.charging_bytes_per_s, charging))
     running = Running(
         version=slots.running.version,
         security_counter=slots.counter,
         hardware=firmware.hardware,
+        serial=spec.serial,
         slot_bytes=firmware.slot_bytes,
         block_bytes=firmware.block_bytes,
     )
-    match await update.run(Updater(firmware, running, spec.firmware_key_pem)):
-        case Install(manifest):
-            slots.install(manifest.version, manifest.security_counter)
-            env.trace.emit("update.installed", version=manifest.version, slot=slots.inactive)
-            return Installed(manifest.version)
-        case Reject(reason, detail):
-            env.flash.blob_erase(slots.blob(slots.inactive))
-            return _reject(env, reason, detail)
+    go = firmware.updater == "go"
+    updater = GoUpdater(firmware, hosts[:1], running, keys) if go else Updater(firmware, hosts, running, keys)
+    end = await update.run(updater)
+    if isinstance(end, Install):
+        end = update.install(end.manifest)
+    if isinstance(end, Reject):
+        update.forget(end)
+        return _rejected(env, end, update.version, tuple(updater.passed_over))
+    env.trace.emit("update.installed", version=end.manifest.version, slot=slots.inactive)
+    return Installed(end.manifest.version, tuple(updater.passed_over))
 
 
-def _reject(env: Env, reason: UpdateReason, detail: str) -> Rejected:
-    env.trace.emit("update.rejected", reason=reason.value, detail=detail)
-    return Rejected(reason, detail)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """One HTTP reply, read as a whole."""
-
-    status: int
-    total_bytes: str
-    body: bytes
-
-
-class _FetchError(EmulatorError):
-    """No usable reply. Becomes the event `Failed` or `Refused`."""
-
-    def __init__(self, event: Failed | Refused) -> None:
-        super().__init__(event.detail)
-        self.event = event
+def _rejected(env: Env, end: Reject, version: str = "", passed_over: tuple[PassedOver, ...] = ()) -> Rejected:
+    env.trace.emit("update.rejected", reason=end.reason.value, detail=end.detail)
+    return Rejected(end.reason, end.detail, version, passed_over)
 
 
 class _Update:
     """Does what the steps of one update say."""
 
-    def __init__(self, spec: Spec, env: Env, http: httpx.AsyncClient, blob: str) -> None:
+    def __init__(self, spec: Spec, env: Env, slots: Slots, requests: Requests, pace: Pace) -> None:
         self._spec = spec
         self._env = env
-        self._http = http
-        self._blob = blob
+        self._slots = slots
+        self._blob = slots.blob(slots.inactive)
+        self._requests = requests
+        self._download = Download(requests, spec.profile.firmware, pace)
+        self._touched = False
+        self.version = ""
+        """Of the image that is being fetched; empty before it is known."""
 
     async def run(self, updater: Updater) -> Install | Reject:
         loop = asyncio.get_running_loop()
-        self._env.flash.blob_erase(self._blob)
         step = updater.start(loop.time())
-        while not isinstance(step, Install | Reject):
-            event = await self._answer_in_time(step, updater.deadline())
-            step = updater.handle(event, loop.time())
-            self._tell(step, event)
+        try:
+            while not isinstance(step, Install | Reject):
+                event = await self._answer_in_time(step, updater.deadline())
+                step = updater.handle(event, loop.time())
+                self._tell(step, event)
+        finally:
+            await self._download.close()
         return step
+
+    def install(self, manifest: Manifest) -> Install | Reject:
+        """Have the image boot next; Reject if flash cannot remember that."""
+        try:
+            self._slots.install(manifest.version, manifest.security_counter, manifest.versions())
+        except FlashError as error:
+            return Reject(UpdateReason.FLASH, str(error))
+        return Install(manifest)
+
+    def forget(self, end: Reject) -> None:
+        """Empty the slot, unless what it holds is good and the next try can go on from there."""
+        if not self._touched or end.reason in (UpdateReason.TIMED_OUT, UpdateReason.TOO_SLOW, UpdateReason.TLS):
+            return
+        try:
+            self._env.flash.blob_erase(self._blob)
+        except FlashError as error:
+            self._env.trace.emit("update.not_erased", detail=str(error))
 
     async def _answer_in_time(self, step: Step, deadline: float) -> Event:
         try:
@@ -144,17 +167,21 @@ class _Update:
                 return await self._answer(step)
         except TimeoutError:
             return Failed("the last step was still going on")
-        except _FetchError as error:
+        except FetchError as error:
             return error.event
+        except FlashError as error:
+            return Refused(UpdateReason.FLASH, str(error))
 
     async def _answer(self, step: Step) -> Event:
         match step:
-            case FetchLocation():
-                return await self._locate()
+            case FetchLocation(host):
+                return await self._locate(host)
             case FetchManifest(location):
                 return await self._describe(location)
+            case Inspect(_, manifest):
+                return Kept(await self._inspect(manifest))
             case FetchBlock():
-                return await self._fetch(step)
+                return await self._download.block(step)
             case WriteBlock(block, data):
                 self._env.flash.blob_write(self._blob, block.first, data)
                 return Stored()
@@ -169,40 +196,54 @@ class _Update:
     def _tell(self, step: Step, event: Event) -> None:
         trace = self._env.trace
         match event, step:
-            case Described(), FetchBlock(manifest=manifest):
+            case Described(), Inspect(_, manifest):
+                self.version = manifest.version
                 trace.emit("update.manifest", version=manifest.version, size_bytes=manifest.size_bytes)
+            case Kept(blocks), (FetchBlock() | Verify()) if blocks:
+                trace.emit("update.resumed", blocks=blocks)
             case Arrived(), WriteBlock(block) if (block.index + 1) % PROGRESS_BLOCKS == 0:
                 trace.emit("update.progress", done_bytes=block.last + 1, size_bytes=block.manifest.size_bytes)
             case Failed(detail), Wait():
                 trace.emit("update.retrying", detail=detail)
+            case Refused(reason, detail), FetchLocation(host):
+                trace.emit("update.passed_over", reason=reason.value, detail=detail, next=host)
             case Hashed(), Install(manifest):
                 trace.emit("update.verified", version=manifest.version, sha256=manifest.sha256.hex())
 
-    async def _locate(self) -> Event:
-        network = self._spec.profile.network
-        url = f"https://{network.api_host}:{network.https_port}{location_path(self._spec.serial)}"
-        request = self._request("POST", url, content=encode_location_request(self._spec.key))
-        request.headers["Content-Type"] = "application/json"
-        reply = await self._ask(request, LOCATION_MAX_BYTES, expect=200)
+    async def _locate(self, host: str) -> Event:
+        url = f"https://{host}:{self._spec.profile.network.https_port}{location_path(self._spec.serial)}"
+        reply = await self._requests.ask("POST", url, LOCATION_MAX_BYTES, json=encode_location_request(self._spec.key))
         try:
-            return Located(decode_location(reply.body))
+            location = decode_location(reply.body)
         except FirmwareError as error:
             return Refused(error.reason, error.detail)
+        self._requests.check(location.download_url)
+        return Located(location)
 
     async def _describe(self, location: Location) -> Event:
-        manifest = self._request("GET", location.download_url + MANIFEST_SUFFIX)
-        described = await self._ask(manifest, MANIFEST_MAX_BYTES, expect=200)
-        signature = self._request("GET", location.download_url + SIGNATURE_SUFFIX)
-        signed = await self._ask(signature, SIGNATURE_BYTES, expect=200, or_else=404)
-        return Described(described.body, signed.body if signed.status == 200 else b"")
+        manifest = await self._requests.ask("GET", location.download_url + MANIFEST_SUFFIX, MANIFEST_MAX_BYTES)
+        signature = await self._requests.ask(
+            "GET", location.download_url + SIGNATURE_SUFFIX, SIGNATURE_MAX_BYTES, or_else=httpx.codes.NOT_FOUND
+        )
+        signed = signature.body if signature.status == httpx.codes.OK else b""
+        return Described(manifest.body, signed, self._env.rtc.now())
 
-    async def _fetch(self, block: FetchBlock) -> Event:
-        request = self._request("GET", block.location.download_url)
-        request.headers["Range"] = f"bytes={block.first}-{block.last}"
-        reply = await self._ask(request, block.manifest.block_bytes, expect=206)
-        if not (reply.total_bytes.isascii() and reply.total_bytes.isdigit() and len(reply.total_bytes) <= 12):
-            return Failed(f"no {TOTAL_LENGTH_HEADER}")
-        return Arrived(reply.body, int(reply.total_bytes))
+    async def _inspect(self, manifest: Manifest) -> int:
+        """How many blocks the slot holds, if all of them are good and nothing else is there; else it is emptied."""
+        self._touched = True
+        self._slots.discard()
+        flash, size = self._env.flash, self._env.flash.blob_size(self._blob)
+        whole, rest = divmod(size, manifest.block_bytes)
+        blocks = len(manifest.blocks) if size == manifest.size_bytes else whole
+        good = size <= manifest.size_bytes and (not rest or size == manifest.size_bytes)
+        for index in range(blocks if good else 0):
+            data = flash.blob_read(self._blob, index * manifest.block_bytes, manifest.block_bytes)
+            good = good and hashlib.sha256(data).digest() == manifest.blocks[index]
+            await asyncio.sleep(0)
+        if good:
+            return blocks
+        flash.blob_erase(self._blob)
+        return 0
 
     async def _hash(self, manifest: Manifest) -> bytes:
         """SHA-256 of the image as it lies in flash, with a pause for others at every block."""
@@ -211,37 +252,3 @@ class _Update:
             digest.update(self._env.flash.blob_read(self._blob, offset, manifest.block_bytes))
             await asyncio.sleep(0)
         return digest.digest()
-
-    def _request(self, method: str, url: str, content: bytes | None = None) -> httpx.Request:
-        """A request for the identity encoding. _FetchError: an address that HTTP cannot ask, whatever its syntax."""
-        try:
-            return self._http.build_request(method, url, content=content, headers={"Accept-Encoding": "identity"})
-        except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: httpx lets those of IDNA pass
-            raise _FetchError(Refused(UpdateReason.MALFORMED, str(error))) from None
-
-    async def _ask(
-        self, request: httpx.Request, limit_bytes: int, *, expect: int, or_else: int | None = None
-    ) -> _Reply:
-        """The reply to a request, if it has one of the expected statuses and is not too long. Else _FetchError."""
-        try:
-            reply = await self._exchange(request, limit_bytes)
-        except httpx.TransportError as error:
-            raise _FetchError(Failed(str(net_error_of(error) or error))) from None
-        if reply.status in (expect, or_else):
-            return reply
-        detail = f"HTTP {reply.status} for {request.method} {request.url.path}"
-        if reply.status in FINAL_STATUSES:
-            raise _FetchError(Refused(UpdateReason.REFUSED, detail))
-        raise _FetchError(Failed(detail))
-
-    async def _exchange(self, request: httpx.Request, limit_bytes: int) -> _Reply:
-        response = await self._http.send(request, stream=True)
-        try:
-            body = bytearray()
-            async for part in response.aiter_raw():
-                body += part
-                if len(body) > limit_bytes:
-                    raise _FetchError(Failed(f"a reply of more than {limit_bytes} bytes for {request.url.path}"))
-            return _Reply(response.status_code, response.headers.get(TOTAL_LENGTH_HEADER, ""), bytes(body))
-        finally:
-            await response.aclose()

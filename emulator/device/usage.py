@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from emulator.flash import Flash
+from emulator.flash.api import Flash, kept
 
 KEY = "data.days"
 DAYS_MAX = 32
@@ -77,7 +77,7 @@ class DataUsage:
         for day in list(self._days)[:-DAYS_MAX]:
             del self._days[day]
         rows = [[day.isoformat(), *counts] for day, counts in self._days.items()]
-        self._flash.put(KEY, json.dumps(rows, separators=(",", ":")).encode())
+        kept(self._flash, KEY, json.dumps(rows, separators=(",", ":")).encode())
 
     def _so_far(self) -> DayUsage:
         up, down = self._days.get(self._day, (0, 0))

@@ -26,6 +26,7 @@ from emulator.profile import load_profile
 from emulator.slots import Slots
 from emulator.trace import Recorder, Trace
 from emulator.wire.dhcp import Lease
+from emulator.wire.firmware_keys import FirmwareKeys
 from emulator.wire.messages import Collection, Observation, parse
 
 SERIAL = "ZPR000001"
@@ -128,7 +129,15 @@ class Bench:
         if boot.slots.pending:
             boot.slots.confirm()
 
-    async def update(self, spec: Spec, env: Env, http: httpx.AsyncClient, slots: Slots) -> Installed | Rejected:
+    async def update(
+        self,
+        spec: Spec,
+        env: Env,
+        http: httpx.AsyncClient,
+        slots: Slots,
+        keys: FirmwareKeys,
+        charging: Callable[[], bool],
+    ) -> Installed | Rejected:
         """Stands where the download is."""
         await asyncio.sleep(30)
         if isinstance(self.update_result, Installed):

@@ -10,8 +10,8 @@ from emulator.device.car import Car
 from emulator.device.observations import GREETING
 from emulator.device.update import Rejected
 from emulator.errors import UsageError
-from emulator.wire.firmware import UpdateReason
 from emulator.wire.messages import DeviceEvent, Pulse, parse, parse_completed_session
+from emulator.wire.update_reason import UpdateReason
 from tests.unit.device.bench import BOOT_S, INSTALLATION, SERIAL, Bench, play
 
 GUID = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"

@@ -114,6 +114,11 @@ CASES: list[tuple[str, Prepare, Any, int, str]] = [
     ("504", requesting, [NOT_A_GUID], 400, "requesting"),
     ("504", requesting, [GUID, GUID], 400, "requesting"),
     ("504", requesting, [[GUID, GUID]], 400, "requesting"),
+    ("202", no_car, None, 400, "disconnected"),
+    ("202", charging, None, 400, "charging"),
+    ("202", no_car, ["factory"], 200, "disconnected"),
+    ("202", charging, "factory", 200, "charging"),
+    ("202", no_car, "other", 400, "disconnected"),
     ("505", no_car, ["nfc-04A1B2C3"], 400, "disconnected"),
     ("505", requesting, ["nfc-04A1B2C3"], 400, "requesting"),
     ("505", tag_required, ["nfc-04A1B2C3"], 200, "requesting"),
@@ -168,7 +173,7 @@ def test_status_and_state(name: str, prepare: Prepare, payload: Any, status: int
 
 def test_every_row_is_walked() -> None:
     walked = {int(case[0]) for case in CASES if case[0].isascii() and case[0].isdigit()}
-    assert set(COMMANDS) == {1, 102, 200, 201, 300, 501, 502, 503, 504, 505, 506, 507, 601, 602, 800}
+    assert set(COMMANDS) == {1, 102, 200, 201, 202, 300, 501, 502, 503, 504, 505, 506, 507, 601, 602, 800}
     assert walked == set(COMMANDS) | {999}
 
 

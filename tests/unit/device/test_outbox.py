@@ -65,3 +65,15 @@ def test_a_stray_high_number_costs_nothing() -> None:
     outbox = Outbox(flash, 10)
     outbox.put(THREE)
     assert len(outbox) == 3 and drain(outbox) == [TWO, ONE, THREE]
+
+
+def test_what_flash_has_no_room_for_is_dropped_and_counted() -> None:
+    flash = MemoryFlash()
+    outbox = Outbox(flash, 10)
+    outbox.put(ONE)
+    flash.log.reserved = flash.log.room
+    outbox.put(TWO)
+    assert (len(outbox), outbox.dropped) == (1, 1)
+    flash.log.reserved = 0
+    outbox.put(THREE)
+    assert drain(outbox) == [ONE, THREE]

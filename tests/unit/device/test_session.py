@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from emulator.device.session import STORE_MAX, Identity, Sessions
+from emulator.device.session import CURRENT_KEY, STORE_MAX, Identity, Sessions
 from emulator.flash import MemoryFlash
 from emulator.wire.messages import parse_completed_session
 
@@ -117,3 +117,26 @@ def test_ids_are_guids_and_differ_even_after_reboots() -> None:
     ids = {sessions(flash).begin(AT, 0.0, reliable_clock=True).session_id for _ in range(20)}
     assert len(ids) == 20
     assert {len(id_) for id_ in ids} == {36}
+
+
+def test_a_power_cut_after_the_record_was_kept_ends_the_session_once() -> None:
+    flash = MemoryFlash()
+    made = sessions(flash)
+    made.begin(AT, 100.0, reliable_clock=True)
+    current = flash.get(CURRENT_KEY)
+    assert current is not None
+    finish(made, 107.25)
+    flash.put(CURRENT_KEY, current)  # it was about to be deleted
+    again = sessions(flash)
+    assert (again.current, len(again.waiting()), flash.get(CURRENT_KEY)) == (None, 1, None)
+    other = again.begin(AT + timedelta(hours=2), 107.25, reliable_clock=True)
+    assert sessions(flash).current == other
+
+
+def test_a_record_that_flash_has_no_room_for_is_lost_and_counted() -> None:
+    flash = MemoryFlash()
+    made = sessions(flash)
+    made.begin(AT, 100.0, reliable_clock=True)
+    flash.log.reserved = flash.log.room
+    assert not finish(made, 107.25)
+    assert (made.lost, made.current, made.waiting()) == (1, None, [])
