@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 import typer
 import uvloop
 
+from cloud_stub.firmware import cli as firmware
 from emulator.command_line import obey
 from emulator.errors import UsageError
 from emulator.net.api import Address
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(firmware.app, name="firmware")
 
 
 lab = typer.Typer(help="A site and the internet in network namespaces.", rich_markup_mode=None)

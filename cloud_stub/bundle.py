@@ -42,6 +42,7 @@ from emulator.wire.bundle import (
     encode_reply,
     sign,
 )
+from emulator.wire.firmware_keys import FirmwareKeys, encode_keys, key_id, load_public_key
 
 FIRST_VERSION = 8
 """What a Pro of 2025 reported as 823."""
@@ -54,7 +55,8 @@ class Published:
 
     version: int
     contents: str
-    roots_pem: str = field(repr=False)
+    data: str = field(repr=False)
+    """What is signed: the roots, and which keys may sign firmware."""
     reply: bytes = field(repr=False)
     """The whole reply that carries it; also what production stores in a charger."""
 
@@ -76,14 +78,20 @@ class BundleServer(HttpsService):
         roots: Mapping[str, str],
         signer: EllipticCurvePrivateKey,
         foreign_signer: EllipticCurvePrivateKey,
+        firmware_keys: Mapping[str, str],
         beside: Sequence[Route] = (),
     ) -> None:
-        """`roots`: the PEM of each choice of contents; the first version has ``old``."""
+        """`roots`: the PEM of each choice of contents; the first version has ``old``.
+
+        `firmware_keys`: the public PEM of each key that may be named in a list of those that sign firmware.
+        """
         routes = [Route(PATH, self._answer, methods=["POST"]), *beside]
         super().__init__(rng=rng, utc=utc, now=now, contexts=contexts, app=Starlette(routes=routes))
         self._roots = roots
         self._signer = signer
         self._foreign_signer = foreign_signer
+        self._firmware_pems = firmware_keys
+        self._firmware_keys: FirmwareKeys | None = None
         self._published: dict[int, Published] = {}
         self._first = self.publish("old")
 
@@ -92,17 +100,34 @@ class BundleServer(HttpsService):
         """What chargers get."""
         return next(reversed(self._published.values()))
 
-    def publish(self, contents: str) -> Published:
-        """Make a bundle with these roots the newest version. UsageError: no such contents."""
+    def publish(self, contents: str, firmware_keys: Sequence[str] = (), revoked: Sequence[str] = ()) -> Published:
+        """Make a bundle with these roots the newest version. UsageError: no such contents, or no such key.
+
+        With `firmware_keys` it lists them as those that may sign firmware, without those that are `revoked`; later
+        bundles repeat the list until there is another one.
+        """
         if contents not in self._roots:
             raise UsageError(f"bundle {contents}: not known; known are {', '.join(sorted(self._roots))}")
+        if firmware_keys or revoked:
+            self._firmware_keys = self._listed(firmware_keys, revoked)
         version = self.newest.version + 1 if self._published else FIRST_VERSION
-        roots_pem = self._roots[contents]
-        reply = encode_reply(version, roots_pem, sign(roots_pem, self._signer))
-        self._published[version] = Published(version, contents, roots_pem, reply)
+        data = self._roots[contents] + (encode_keys(self._firmware_keys) if self._firmware_keys else "")
+        reply = encode_reply(version, data, sign(data, self._signer))
+        self._published[version] = Published(version, contents, data, reply)
         if len(self._published) > PUBLISHED_MAX:
             del self._published[next(iter(self._published))]
         return self.newest
+
+    def _listed(self, known: Sequence[str], revoked: Sequence[str]) -> FirmwareKeys:
+        """The list after the last one. UsageError: it has no keys, or unknown ones."""
+        if strangers := {*known, *revoked} - self._firmware_pems.keys():
+            there_are = ", ".join(sorted(self._firmware_pems))
+            raise UsageError(f"firmware key {min(strangers)}: not known; known are {there_are}")
+        if not known:
+            raise UsageError("firmware_keys: a list without any key would end all updates")
+        ids = frozenset(key_id(load_public_key(self._firmware_pems[name])) for name in revoked)
+        number = self._firmware_keys.number + 1 if self._firmware_keys else 1
+        return FirmwareKeys(tuple(self._firmware_pems[name] for name in known), ids, number)
 
     def bad_certificate(self) -> str | None:
         fault = self.faults.strikes(BadCertificate)
@@ -135,17 +160,17 @@ class BundleServer(HttpsService):
         if faults.strikes(Stale, asked.serial):
             return self._first.reply
         if faults.strikes(BadSignature, asked.serial):
-            return self._lie(newest.roots_pem, self._foreign_signer)
+            return self._lie(newest.data, self._foreign_signer)
         if faults.strikes(Oversize, asked.serial):
-            return self._lie(newest.roots_pem + "\n" * REPLY_MAX_BYTES, self._signer)
+            return self._lie(newest.data + "\n" * REPLY_MAX_BYTES, self._signer)
         if faults.strikes(NoCertificates, asked.serial):
             return self._lie("There are no certificates here.\n", self._signer)
         if asked.override in self._published:
             return self._published[asked.override].reply
         return newest.reply if asked.version < newest.version else encode_reply(newest.version, None)
 
-    def _lie(self, roots_pem: str, signer: EllipticCurvePrivateKey) -> bytes:
-        return encode_reply(self.newest.version + 1, roots_pem, sign(roots_pem, signer))
+    def _lie(self, data: str, signer: EllipticCurvePrivateKey) -> bytes:
+        return encode_reply(self.newest.version + 1, data, sign(data, signer))
 
     def _recorded(
         self, request: Request, asked: BundleRequest | None, reply: Response, *, said: str | None = None

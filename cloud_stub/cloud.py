@@ -1,7 +1,7 @@
 """All services of one cloud and its site, composed once for every world and for ``cloud_stub up``."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hmac import compare_digest
@@ -13,7 +13,13 @@ from certs.layout import CertsDir, Root
 from cloud_stub import websocket
 from cloud_stub.bundle import BundleServer
 from cloud_stub.bus.api import Bus, Kind, topic_of
-from cloud_stub.firmware import FirmwareServer
+from cloud_stub.firmware.campaign_table import CampaignTable
+from cloud_stub.firmware.campaigns import Campaigns
+from cloud_stub.firmware.member import Number
+from cloud_stub.firmware.offer import Offer
+from cloud_stub.firmware.server import FirmwareServer
+from cloud_stub.firmware.shelf import offer_of
+from cloud_stub.firmware.targets import serials_for
 from cloud_stub.https import HttpsServer, HttpsService
 from cloud_stub.hub.contexts import contexts_of, https_contexts_of
 from cloud_stub.hub.endpoint import Endpoint
@@ -115,6 +121,7 @@ class Cloud:
         self.endpoint = workers or self.websockets
         self.service_api = self._service_api()
         self.firmware = self._firmware()
+        self.campaigns = self._campaigns()
         self.bundle = self._bundle()
         hub = [(service, HUB, parts.topology.hub) for service in (self.endpoint, self.service_api)]
         machines: list[tuple[Service, str, str]] = [*self._site(), *self._in_the_way(), *hub]
@@ -158,6 +165,8 @@ class Cloud:
         await self._bus.start()
         await self.methods.start()
         await self.zapcloud.start()
+        if self._runs(HTTPS):  # who calls chargers to update is who hands out what they are to get
+            self.campaigns.start()
         await self.intake.start()
         await self.presence.start()
         if self.websockets is not self.endpoint:
@@ -168,6 +177,7 @@ class Cloud:
             await self.websockets.stop()
         self.presence.stop()
         self.intake.stop()
+        await self.campaigns.stop()
         await self.zapcloud.stop()
         self.methods.stop()
         await self._bus.stop()
@@ -204,9 +214,18 @@ class Cloud:
         """Hand out this version from now on."""
         self.firmware.offer(version, signer=signer)
 
-    def publish_bundle(self, contents: str) -> int:
-        """Make a trust bundle with the ``old`` root, the ``new`` one or ``both`` the newest; returns its version."""
-        return self.bundle.publish(contents).version
+    def hand_out(self, *, image: str | None = None, **offer: Any) -> str:
+        """The same for the fields of an `Offer`, or for an image on disk; returns its version. UsageError."""
+        wanted = Offer(**offer) if image is None else offer_of(image, **offer)
+        self.firmware.hand_out(wanted)
+        return wanted.version
+
+    def publish_bundle(self, contents: str, firmware_keys: Sequence[str] = (), revoked: Sequence[str] = ()) -> int:
+        """Make a trust bundle with the ``old`` root, the ``new`` one or ``both`` the newest; returns its version.
+
+        `firmware_keys` and `revoked` name keys of `certs.layout.FIRMWARE_SIGNERS`: see `BundleServer.publish`.
+        """
+        return self.bundle.publish(contents, firmware_keys, revoked).version
 
     def _announce(self, device_id: str) -> None:
         """Tell every endpoint that a device is not what it was."""
@@ -327,21 +346,37 @@ class Cloud:
         return FirmwareServer(
             **self._common("firmware"),
             contexts=https_contexts_of(certs, network.api_host, self._parts.keylog),
-            signers={"firmware": certs.firmware_signer(), "foreign": certs.foreign_signer()},
+            signers=certs.firmware_signers(),
             check=self._check_key,
             download_host=network.devices_host,
+            hosts={network.api_host: "api", network.old_api_host: "old_api", network.devices_host: "devices"},
         )
+
+    def _campaigns(self) -> Campaigns:
+        campaigns = Campaigns(
+            CampaignTable(self._parts.state),
+            self.methods,
+            self._parts.utc,
+            find=lambda targets: serials_for(targets, self.registry, self.memory.twins),
+            runs=lambda serial: self.store.last(serial, Number.COMPUTER_VERSION),
+            check=self.firmware.shelf.renew,
+        )
+        self.firmware.roster = campaigns
+        self.zapcloud.listeners.append(campaigns.heard)
+        return campaigns
 
     def _bundle(self) -> BundleServer:
         """The vendor's own host: trust bundles, and the images that the API points at."""
         certs, network = self._parts.certs, self._parts.profile.network
         old, new = certs.root_pem(Root.OLD), certs.root_pem(Root.NEW)
+        contexts = https_contexts_of(certs, network.devices_host, self._parts.keylog)
         return BundleServer(
             **self._common("bundle"),
-            contexts=https_contexts_of(certs, network.devices_host, self._parts.keylog),
+            contexts=lambda bad: contexts(bad or self.firmware.bad_certificate_at("devices")),
             roots={"old": old, "new": new, "both": old + new},
             signer=certs.bundle_signer(),
             foreign_signer=certs.foreign_signer(),
+            firmware_keys=certs.firmware_public_pems(),
             beside=self.firmware.routes(),
         )
 
@@ -349,7 +384,9 @@ class Cloud:
         """Who serves each HTTPS host: the API has two names."""
         network, firmware = self._parts.profile.network, self.firmware
         contexts = https_contexts_of(self._parts.certs, network.old_api_host, self._parts.keylog)
-        old_api = HttpsServer(firmware.app, lambda: contexts(firmware.bad_certificate()), failed=firmware.tls_failed)
+        old_api = HttpsServer(
+            firmware.app, lambda: contexts(firmware.bad_certificate_at("old_api")), failed=firmware.tls_failed
+        )
         return {network.api_host: firmware, network.devices_host: self.bundle, network.old_api_host: old_api}
 
     def _check_key(self, serial: str, key: bytes) -> bool:

@@ -19,17 +19,15 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from cloud_stub.bus.api import VERSION, Bus, BusError, Kind, topic_of
+from cloud_stub.control_body import Body, json_in, read
 from cloud_stub.control_services import (
-    Body,
     Inject,
     Offer,
     Page,
     Publish,
     ServiceControl,
-    body_of,
     control_app,
     error_reply,
-    json_of,
     offer_routes,
 )
 from cloud_stub.hub.memory import HubMemory
@@ -85,10 +83,11 @@ class MethodCall(Body):
 class Control:
     """What the API gives access to.
 
-    `services` are all services of each name, `inject` routes a fault to its owner, `offer` takes (version, signer),
-    `publish` takes the roots of the next trust bundle and returns its version.
+    `services` are all services of each name, `inject` routes a fault to its owner, `offer` hands firmware out
+    and returns its version, `publish` takes the roots of the next trust bundle, and the firmware keys that it lists and
+    revokes, and returns its version.
     `device_logs` are the histories of what each device did at the hub, one for each endpoint.
-    `pages` are further read-only JSON pages by path, such as ``/ready``.
+    `pages` are further read-only JSON pages by path, such as ``/ready``, and `routes` whatever else there is.
     """
 
     services: Mapping[str, Sequence[Service]]
@@ -101,18 +100,20 @@ class Control:
     publish: Publish | None = None
     device_logs: Sequence[DeviceLog] = ()
     pages: Mapping[str, Page] = field(default_factory=dict)
+    routes: Sequence[Route] = ()
 
     def app(self) -> Starlette:
         """The ASGI application."""
         offers = offer_routes(self.offer, self.publish) if self.offer and self.publish else []
+        services = ServiceControl(self.services, self.inject, self.pages).routes()
         return control_app(
-            [*self._device_routes(), *ServiceControl(self.services, self.inject, self.pages).routes(), *offers],
+            [*self._device_routes(), *services, *offers, *self.routes],
             {
-                UnknownDevice: lambda request, error: error_reply(404, str(error)),
-                MethodError: lambda request, error: _method_error(error),
-                TwinError: lambda request, error: error_reply(error.status, f"body: {error.text}"),
-                HubError: lambda request, error: error_reply(error.status, error.text),
-                BusError: lambda request, error: error_reply(503, str(error)),
+                UnknownDevice: lambda error: error_reply(404, str(error)),
+                MethodError: _method_error,
+                TwinError: lambda error: error_reply(error.status, f"body: {error.text}"),
+                HubError: lambda error: error_reply(error.status, error.text),
+                BusError: lambda error: error_reply(503, str(error)),
             },
         )
 
@@ -134,7 +135,7 @@ class Control:
 
     async def _produce(self, request: Request) -> JSONResponse:
         """Make chargers; one that was made is handed out again with its key, so that the call can be repeated."""
-        wanted = (await body_of(request, Production)).serials()
+        wanted = (await read(request, Production)).serials()
         made: list[Device] = []
         for first in range(0, len(wanted), PRODUCED_AT_ONCE):
             made += self.memory.registry.produce_all(wanted[first : first + PRODUCED_AT_ONCE])
@@ -162,7 +163,7 @@ class Control:
 
     async def _call_method(self, request: Request) -> JSONResponse:
         device = self._device(request)
-        call = await body_of(request, MethodCall)
+        call = await read(request, MethodCall)
         name = request.path_params["name"]
         result = await self.invoke(device.device_id, name, call.payload, call.timeout_s)
         return JSONResponse({"status": result.status, "payload": result.payload})
@@ -170,7 +171,7 @@ class Control:
     async def _desire(self, request: Request) -> JSONResponse:
         """Merge the body into the desired properties and push it to the device. PUT does the same as PATCH."""
         device = self._device(request)
-        patch = await json_of(request)
+        patch = await json_in(request)
         if not isinstance(patch, dict):
             raise TwinError("patch is not a JSON object")
         twin, pushed = self.memory.twins.desire(device.device_id, patch)

@@ -4,23 +4,23 @@ Processes that run only some services of a cloud have this and no more; `cloud_s
 """
 
 import itertools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from cloud_stub.control_body import Body, json_in, read
 from cloud_stub.service import Service
 from emulator.errors import UsageError
+from emulator.wire.firmware_keys import KEYS_MAX
 
-BODY_BYTES_MAX = 1 << 20
 FAULTS_MAX = 256
 
 
@@ -37,29 +37,32 @@ class Strike(Protocol):
 Inject = Callable[[Mapping[str, Any]], Strike]
 Page = Callable[[], Any]
 """Gives JSON-able data, or an awaitable of it."""
-Offer = Callable[[str, str], None]
-"""Takes version and signer of the firmware to hand out."""
-Publish = Callable[[str], int]
-"""Takes the roots of the next trust bundle and returns its version."""
-
-
-class Body(BaseModel):
-    """The JSON object in the body of a request."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
+Handler = Callable[[Any], JSONResponse]
+"""Makes the reply of an exception."""
 
 
 class FirmwareOffer(Body):
-    """Body of POST /firmware."""
+    """Body of POST /firmware: a stand-in of this version, or an image on this machine, with its manifest and signature
+    beside it."""
 
-    version: str = Field(min_length=1, max_length=64)
+    version: str | None = Field(None, min_length=1, max_length=64)
     signer: str = "firmware"
+    size_bytes: int | None = Field(None, ge=1)
+    image: str | None = Field(None, min_length=1, max_length=4096)
 
 
 class BundleContents(Body):
     """Body of POST /bundle."""
 
     roots: str = Field(min_length=1, max_length=64)
+    firmware_keys: list[str] = Field(default=[], max_length=KEYS_MAX)
+    revoked: list[str] = Field(default=[], max_length=KEYS_MAX)
+
+
+Offer = Callable[[FirmwareOffer], str]
+"""Hands firmware out and returns its version."""
+Publish = Callable[[str, Sequence[str], Sequence[str]], int]
+"""Takes the roots of the next trust bundle and the firmware keys that it lists and revokes; returns its version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class ServiceControl:
         return JSONResponse({"faults": faults})
 
     async def _inject(self, request: Request) -> JSONResponse:
-        data = await json_of(request)
+        data = await json_in(request)
         if not isinstance(data, dict):
             raise UsageError("body: must be a JSON object")
         if len(self._active_faults()) >= FAULTS_MAX:
@@ -138,50 +141,27 @@ def offer_routes(offer: Offer, publish: Publish) -> list[Route]:
     """What a firmware server hands out can be changed there."""
 
     async def offered(request: Request) -> JSONResponse:
-        wanted = await body_of(request, FirmwareOffer)
-        offer(wanted.version, wanted.signer)
-        return JSONResponse({"version": wanted.version, "signer": wanted.signer})
+        wanted = await read(request, FirmwareOffer)
+        if (wanted.version is None) == (wanted.image is None) or (wanted.image and wanted.size_bytes):
+            raise UsageError("body: give either version, with size_bytes or without, or image")
+        return JSONResponse(wanted.model_dump(exclude_none=True) | {"version": offer(wanted)})
 
     async def published(request: Request) -> JSONResponse:
-        contents = await body_of(request, BundleContents)
-        return JSONResponse({"version": publish(contents.roots), "roots": contents.roots}, status_code=201)
+        contents = await read(request, BundleContents)
+        version = publish(contents.roots, contents.firmware_keys, contents.revoked)
+        return JSONResponse({"version": version, **contents.model_dump(exclude_defaults=True)}, status_code=201)
 
     return [Route("/firmware", offered, methods=["POST"]), Route("/bundle", published, methods=["POST"])]
 
 
-def control_app(routes: Sequence[Route], handlers: Mapping[Any, Any] | None = None) -> Starlette:
+def control_app(routes: Sequence[Route], handlers: Mapping[Any, Handler] | None = None) -> Starlette:
     """The ASGI application; `handlers` make replies of exceptions that only some routes have."""
-    everywhere: dict[Any, Any] = {
-        UsageError: lambda request, error: error_reply(400, str(error)),
-        HTTPException: lambda request, error: error_reply(error.status_code, str(error.detail)),
+    everywhere: dict[Any, Handler] = {
+        UsageError: lambda error: error_reply(400, str(error)),
+        HTTPException: lambda error: error_reply(error.status_code, str(error.detail)),
     }
-    return Starlette(routes=list(routes), exception_handlers={**everywhere, **(handlers or {})})
-
-
-async def json_of(request: Request) -> Any:
-    """The body of a request; an empty one is an empty object. UsageError: it is not JSON."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise HTTPException(413, f"body: over {BODY_BYTES_MAX} bytes")
-    try:
-        return json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise UsageError("body: not JSON") from None
-
-
-Model = TypeVar("Model", bound=Body)
-
-
-async def body_of(request: Request, model: type[Model]) -> Model:
-    """The body of a request as a `model`. UsageError names the key at fault."""
-    try:
-        return model.model_validate(await json_of(request))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"body: {key or 'object'}: {first['msg']}") from None
+    said: dict[Any, Any] = {of: _said(handler) for of, handler in {**everywhere, **(handlers or {})}.items()}
+    return Starlette(routes=list(routes), exception_handlers=said)
 
 
 def error_reply(status: int, text: str) -> JSONResponse:
@@ -195,3 +175,12 @@ def _page(page: Page) -> Callable[[Request], Any]:
         return JSONResponse(await data if isawaitable(data) else data)
 
     return show
+
+
+def _said(answer: Handler) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    """What tells a client of an error; a handler that is not a coroutine would get a thread of its own."""
+
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return answer(error)
+
+    return handle

@@ -30,6 +30,9 @@ IDLE_LIMIT_S = 60
 CONNECTIONS_MAX = 4096
 STOP_LIMIT_S = 1.0
 
+ABORT = "abort"
+"""In the state of a request: ends its connection at once, whatever has been sent of the reply."""
+
 HandshakeFailed = Callable[[Stream, NetError], None]
 
 ContextOf = Callable[[str | None], ssl.SSLContext]
@@ -125,7 +128,8 @@ class HttpsServer:
 
     def serve(self, tls: TlsStream) -> None:
         """Answer the requests of a connection whose handshake is done."""
-        protocol = H11Protocol(self._config, self._state, {}, _loop=asyncio.get_running_loop())
+        state = {ABORT: tls.abort}
+        protocol = H11Protocol(self._config, self._state, state, _loop=asyncio.get_running_loop())
         connection = _Connection(tls, protocol, self._connections.discard, self._upgrade)
         self._connections.add(connection)
         protocol.connection_made(connection)
@@ -173,6 +177,12 @@ class HttpsService(Service):
     def tls_failed(self, stream: Stream, error: NetError) -> None:
         """Put a TLS handshake that came to nothing into the history."""
         self.record(stream.peer, "TLS", str(error), reason=error.reason.value)
+
+
+def abort_of(request: Request) -> Callable[[], None]:
+    """What ends the connection of a request at once; nothing happens where the server offers no such thing."""
+    found: Callable[[], None] | None = request.scope.get("state", {}).get(ABORT)
+    return found or (lambda: None)
 
 
 def sender_of(request: Request) -> Address:

@@ -221,14 +221,17 @@ async def _cloud(
 
 
 def _app(running: _Running) -> ASGIApp:
-    """Devices where the hub is, offers where the firmware server is, histories and faults everywhere."""
+    """Devices where the hub is, offers where the firmware server is, histories and faults everywhere.
+
+    No campaigns: they need hub and firmware server in one process, and here both want port 443 of one address.
+    """
     cloud, spine, services = running.cloud, running.spine, running.services
     inject = partial(strike, services, where="fault")
     pages: dict[str, Callable[[], Any]] = {"/ready": lambda: _ready_line(running)}
     offers = []
     if cloud is not None and HTTPS in running.options.services:
         offers = offer_routes(
-            lambda version, signer: cloud.offer_firmware(version, signer=signer), cloud.publish_bundle
+            lambda wanted: cloud.hand_out(**wanted.model_dump(exclude_none=True)), cloud.publish_bundle
         )
     if cloud is None or spine is None:
         return control_app([*ServiceControl(services, inject, pages).routes(), *offers])

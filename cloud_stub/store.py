@@ -67,5 +67,11 @@ class Store:
         """The state of a device that was heard of."""
         return self._devices.get(device_id)
 
+    def last(self, device_id: str, observation_id: int) -> str:
+        """The last value of an observation; empty if there was none."""
+        state = self._devices.get(device_id)
+        seen = state.observations.get(observation_id) if state else None
+        return seen.value if seen else ""
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._devices)

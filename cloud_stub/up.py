@@ -19,6 +19,7 @@ from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, BusChoice, backbone
 from cloud_stub.cloud import Cloud, CloudParts, WorkersFor
 from cloud_stub.control import Control
+from cloud_stub.control_campaigns import CampaignRoutes
 from cloud_stub.control_services import Inject, Page
 from cloud_stub.hub.settings import DEFAULTS, HubSettings
 from cloud_stub.listening import listening, serving
@@ -212,9 +213,6 @@ async def control_api(running: Running, held: socket.socket, inject: Inject, rea
     """Serve the control API of a cloud on a listening socket for as long as the body runs."""
     cloud = running.cloud
 
-    def offer(version: str, signer: str) -> None:
-        cloud.offer_firmware(version, signer=signer)
-
     app = Control(
         services=cloud.services,
         memory=cloud.memory,
@@ -222,10 +220,11 @@ async def control_api(running: Running, held: socket.socket, inject: Inject, rea
         bus=running.backbone.bus,
         invoke=cloud.methods.invoke,
         inject=inject,
-        offer=offer,
+        offer=lambda wanted: cloud.hand_out(**wanted.model_dump(exclude_none=True)),
         publish=cloud.publish_bundle,
         device_logs=cloud.device_logs,
         pages={"/ready": ready, "/clients": lambda: clients(cloud, running.backbone)},
+        routes=CampaignRoutes(cloud.campaigns).routes(),
     ).app()
     async with serving(app, held):
         yield

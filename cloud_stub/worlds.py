@@ -16,12 +16,11 @@ from cloud_stub.bus.api import Bus, LocalBus
 from cloud_stub.cloud import Cloud, CloudParts
 from cloud_stub.state.database import State
 from cloud_stub.topology import Topology
-from emulator.boot.roots import BUNDLE_KEY
 from emulator.clock import Rtc, SimLoop, Utc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo
-from emulator.flash import MemoryFlash
+from emulator.flash.store import Layout
 from emulator.local import FACTORY
 from emulator.net.api import Closer, Host
 from emulator.net.detour import Appliances
@@ -32,7 +31,7 @@ from emulator.net.place import Place
 from emulator.net.sim import OPERATOR, SimNet
 from emulator.net.surroundings import FAMILIES, Surroundings
 from emulator.profile import load_profile
-from emulator.remote import mac_of
+from emulator.remote import mac_of, produced_flash
 from emulator.trace import Trace
 from emulator.world import LoopFactory, WorldOptions
 
@@ -128,8 +127,7 @@ class OneProcessWorld:
         drift_ppm = profile.clock.drift_ppm(self._rng(f"{serial}/clock"))
         rtc = Rtc(now, built_at=profile.firmware.built_at, drift_ppm=drift_ppm)
         trace = Trace(serial, self._options.sinks, now, lambda: rtc.now() if rtc.trusted else None)
-        flash = MemoryFlash()
-        flash.put(BUNDLE_KEY, self.cloud.bundle.newest.reply)
+        flash = produced_flash(self.cloud.bundle.newest.reply, Layout(slot_bytes=profile.firmware.slot_bytes))
         capture = self._options.capture
         keylog = None if capture is None else capture.keylog
         return spec, Env(host, rtc, flash, trace, str(self._options.seed), meter, keylog)

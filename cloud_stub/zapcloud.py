@@ -7,6 +7,7 @@ is as good as any other is invented.
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -16,7 +17,7 @@ from cloud_stub.hub.presence import Sightings
 from cloud_stub.store import DeviceState, Observed, Store
 from emulator.errors import UsageError
 from emulator.faults import Undo
-from emulator.wire.messages import Collection, MessageError, Observation, parse, parse_completed_session
+from emulator.wire.messages import Collection, Message, MessageError, Observation, parse, parse_completed_session
 
 AUTHENTICATION_REQUIRED, OPERATION_MODE, USER, COMPLETED_SESSION = 120, 710, 722, 723
 DISCONNECTED, REQUESTING = "1", "2"
@@ -35,9 +36,9 @@ class Policy:
     phase_id: str = ALL_PHASES_TN
 
 
-def observations_of(payload: bytes) -> tuple[Observation, ...]:
-    """The observations in a message: none in pulses and events. MessageError."""
-    match parse(payload):
+def observations_in(message: Message) -> tuple[Observation, ...]:
+    """The observations in a message: none in pulses and events."""
+    match message:
         case Observation() as observation:
             return (observation,)
         case Collection(observations):
@@ -58,6 +59,8 @@ class ZapCloud:
         self._sightings = Sightings()
         self._reactions: dict[str, asyncio.Task[None]] = {}
         self.policy = policy or Policy()
+        self.listeners: list[Callable[[str, Message], None]] = []
+        """Called with device id and message for everything that could be read."""
         self.messages_up = 0
         self.messages_down = 0
         self.garbage = 0
@@ -90,13 +93,15 @@ class ZapCloud:
         if route is None or state is None:
             return
         try:
-            observations = observations_of(delivery.payload)
+            message = parse(delivery.payload)
         except MessageError:
             self.garbage += 1
             return
-        for observation in observations:
+        for observation in observations_in(message):
             state.observe(observation.id, Observed(observation.value, observation.at))
             self._react(route.device_id, state, observation)
+        for listener in self.listeners:
+            listener(route.device_id, message)
 
     def _connection(self, delivery: Delivery) -> None:
         news = self._sightings.heard(delivery)

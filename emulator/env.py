@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from emulator.clock import Rtc
-from emulator.flash import Flash
+from emulator.flash.api import Flash
 from emulator.local import FACTORY, Local
 from emulator.net.api import Host
 from emulator.net.keylog import Keylog

@@ -3,6 +3,7 @@
 import tomllib
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
@@ -11,10 +12,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from emulator.errors import UsageError, WireError
-from emulator.wire.firmware import parse_version
+from emulator.wire.manifest import parse_version
 
 TAGS = frozenset({"P", "G", "G~P", "C", "M", "invented"})
 """Evidence: manual (M) or source about the Pro (P), Go firmware (G, G~P), cloud behaviour (C), or our invention."""
+
+BASE = "pro"
+"""The profile that others may be based on."""
 
 
 def _ipv4(text: str) -> str:
@@ -194,7 +198,14 @@ class Electrical(_Section):
 
 
 class Firmware(_Section):
-    """Update behaviour (zaptec.md section 14). The image format is invented."""
+    """Update behaviour (zaptec.md section 14). The image format is invented.
+
+    `updater`: the one that a charger should have, or one that hangs as the Go's source reads. A request asks for
+    `range_blocks` blocks, each of which must be there within `block_timeout_s`. A server that cannot prove who it is
+    or is too slow is put up with for `patience_s`. While a car charges no more than `charging_bytes_per_s` are fetched.
+    A new image has `confirm_timeout_s` to prove itself. `mainboard_version` is what came out of production with
+    `version`; to bring the mainboard in sync takes `mainboard_sync_s`.
+    """
 
     version: Version
     built_at: Annotated[AwareDatetime, Field(strict=False)]
@@ -206,6 +217,14 @@ class Firmware(_Section):
     http_timeout_s: Seconds
     restart_delay_s: SecondsOrZero
     slot_bytes: Positive
+    updater: Literal["pro", "go"]
+    range_blocks: Positive
+    block_timeout_s: Seconds
+    patience_s: Seconds
+    charging_bytes_per_s: Positive
+    confirm_timeout_s: Seconds
+    mainboard_version: Version
+    mainboard_sync_s: Seconds
 
 
 class Profile(_Section):
@@ -236,6 +255,20 @@ class Profile(_Section):
         return _validated(data, where)
 
 
+def _base(name: object, where: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values and tags of the profile that another is based on; none without one."""
+    if name is None:
+        return {}, {}
+    if name != BASE:
+        raise UsageError(f"{where}: base: must be {BASE}")
+    profile, tags = parse_profile(_shipped(BASE).read_text(encoding="utf-8"), where=BASE)
+    return profile.model_dump(), dict(tags)
+
+
+def _shipped(name: str) -> Traversable:
+    return files("emulator") / "profiles" / f"{name}.toml"
+
+
 def _validated(data: dict[str, Any], where: str) -> Profile:
     try:
         return Profile.model_validate(data)
@@ -246,17 +279,21 @@ def _validated(data: dict[str, Any], where: str) -> Profile:
 
 
 def parse_profile(text: str, *, where: str) -> tuple[Profile, dict[str, str]]:
-    """A profile and the evidence tag of each dotted key. Values are written ``key = {value = ..., tag = "P"}``."""
+    """A profile and the evidence tag of each dotted key. Values are written ``key = {value = ..., tag = "P"}``.
+
+    ``base = "pro"`` takes every value that is not written from a profile that ships with the package.
+    """
     try:
         raw = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{where}: {error}") from None
-    data: dict[str, Any] = {"name": raw.pop("name", where)}
-    tags: dict[str, str] = {}
+    name = raw.pop("name", where)
+    data, tags = _base(raw.pop("base", None), where)
+    data["name"] = name
     for section, entries in raw.items():
         if not isinstance(entries, dict):
             raise UsageError(f"{where}: {section}: must be a table")
-        data[section] = {}
+        data.setdefault(section, {})
         for key, entry in entries.items():
             if not isinstance(entry, dict) or set(entry) != {"value", "tag"} or entry["tag"] not in TAGS:
                 raise UsageError(f"{where}: {section}.{key}: must be {{value = ..., tag = one of {sorted(TAGS)}}}")
@@ -267,7 +304,7 @@ def parse_profile(text: str, *, where: str) -> tuple[Profile, dict[str, str]]:
 @cache
 def load_profile(name: str = "pro") -> Profile:
     """A profile that ships with the package, by name, or one in a file, by path."""
-    shipped = files("emulator") / "profiles" / f"{name}.toml"
+    shipped = _shipped(name)
     source = shipped if shipped.is_file() else Path(name)
     if not source.is_file():
         raise UsageError(f"profile {name}: no such profile or file")

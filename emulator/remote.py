@@ -4,6 +4,7 @@ import json
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +15,8 @@ from emulator.boot.roots import BUNDLE_KEY
 from emulator.clock import Rtc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
-from emulator.flash import Flash, MemoryFlash
+from emulator.flash.api import Flash
+from emulator.flash.store import STANDARD, Layout, MemoryFlash
 from emulator.net.api import Host
 from emulator.net.capture import Capture
 from emulator.net.keylog import Keylog
@@ -25,6 +27,8 @@ from emulator.profile import Profile
 from emulator.trace import Sink, Trace
 
 CONTROL_TIMEOUT_S = 60.0
+IMAGES_MAX = 8
+"""How many productions with bundles of their own are remembered."""
 PEMS = ("roots", "firmware_key", "vendor_root", "bundle_key")
 """What chargers trust, in a ready line."""
 
@@ -138,7 +142,8 @@ class RemoteCloud:
 
     def flash(self, flash: Flash | None = None) -> Flash:
         """Flash as it leaves production, with the trust bundle; what `flash` has already, it keeps."""
-        flash = MemoryFlash() if flash is None else flash
+        if flash is None:
+            return produced_flash(self.anchors.bundle)
         if flash.get(BUNDLE_KEY) is None:
             flash.put(BUNDLE_KEY, self.anchors.bundle)
         return flash
@@ -215,6 +220,18 @@ def charger_env(
     trace = Trace(spec.serial, sinks, now, lambda: rtc.now() if rtc.trusted else None)
     metered = MeteredHost(around(host), meter := DataMeter(), ports_of(spec.profile.network))
     return Env(metered, rtc, flash, trace, seed, meter, keylog)
+
+
+def produced_flash(bundle: bytes, layout: Layout = STANDARD) -> MemoryFlash:
+    """Flash in memory as it leaves production, with a trust bundle; chargers with the same bundle share its bytes."""
+    return MemoryFlash(layout, shared=_production_image(bundle, layout))
+
+
+@lru_cache(maxsize=IMAGES_MAX)
+def _production_image(bundle: bytes, layout: Layout) -> dict[int, bytes]:
+    flash = MemoryFlash(layout)
+    flash.put(BUNDLE_KEY, bundle)
+    return flash.image()
 
 
 def mac_of(serial: str) -> str:

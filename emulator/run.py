@@ -16,7 +16,8 @@ from emulator.device.car import Car
 from emulator.device.charger import Charger
 from emulator.env import Spec
 from emulator.errors import UsageError
-from emulator.flash import FileFlash, Flash, MemoryFlash
+from emulator.flash.api import Flash
+from emulator.flash.store import Layout, MemoryFlash, file_flash
 from emulator.hub_account import HubAccount
 from emulator.net.api import Host
 from emulator.net.capture import NO_FILES, Capture, CaptureFiles, capturing
@@ -96,7 +97,10 @@ async def _connected(
     options: RunOptions, profile: Profile, stack: AsyncExitStack, capture: Capture | None
 ) -> tuple[Spec, Flash, Host]:
     """The charger as it is made for its cloud, its flash, and its place on the network, which ends with the stack."""
-    flash = FileFlash(options.flash) if options.flash is not None else MemoryFlash()
+    layout = Layout(slot_bytes=profile.firmware.slot_bytes)
+    flash: Flash = MemoryFlash(layout)
+    if options.flash is not None:
+        flash = stack.enter_context(file_flash(options.flash, layout))
     account, interface = options.account, options.interface
     if account is not None:
         spec = account.spec(account.profile(profile))

@@ -110,6 +110,8 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
     "update.verified": (Tone.GOOD, "update verified", lambda data: f"{data['version']}: signature and hash are right"),
     "update.installed": (Tone.GOOD, "update installed", lambda data: f"{data['version']} in slot {data['slot']}"),
     "update.rejected": (Tone.BAD, "update rejected", lambda data: f"{data['reason']}: {data['detail']}"),
+    "update.resumed": (Tone.PLAIN, "update goes on", lambda data: f"{data['blocks']} blocks are there already"),
+    "update.passed_over": (Tone.BAD, "update: host passed over", lambda data: f"{data['reason']}: {data['detail']}"),
     "update.retrying": (Tone.FALLBACK, "update retries", lambda data: data["detail"]),
 }
 """Event name -> tone, words, and what of its data is told. Other events are told by name and data."""

@@ -47,6 +47,7 @@ def visible(charger: Charger, reported: Reported) -> dict[str, Any]:
         "profile": charger.spec.profile.name,
         "powered": now.powered,
         "online": now.online,
+        "light": now.light,
         "firmware": {"version": now.firmware, "updating": now.updating},
         "boot": _boot(charger),
         "link": _link(charger),

@@ -123,6 +123,7 @@ def test_hub_and_firmware_server_share_their_chargers(state: Path) -> None:
             {"version": VERSION, "signer": "firmware"},
         )
         assert hub.call("POST", "/firmware", {"version": VERSION})[0] == 404, "the firmware server is elsewhere"
+        assert [each.call("GET", "/campaigns")[0] for each in (hub, https)] == [404, 404]
         key = b64decode(made["key"])
         found = ask_https(https_address, API, state, "POST", location_path("ZPR000001"), encode_location_request(key))
         assert decode_location(found).version == VERSION

@@ -221,6 +221,7 @@ def test_an_update_asks_for_the_bundle_once_however_often_it_is_refused() -> Non
         await online(life)
         life.world.offer_firmware("5.4.0.1")
         await life.inject(kind="firmware.certificate", bad="intercepted")
+        await life.inject(kind="firmware.unavailable", host="devices")
         await life.world.command(SERIAL, 201)
         for _ in range(5):
             await life.until("update.retrying")

@@ -249,7 +249,7 @@ def test_every_event_that_has_words_of_its_own_is_told_without_error() -> None:
         "version": "5.4.0.1", "signer": "firmware", "why": "reset", "boot": 1, "firmware": "5.3.0.3", "slot": "b",
         "reason": "update", "before": "ready", "state": "charging", "after_s": 3.0, "changed": [510],
         "size_bytes": 8 << 20, "detail": "x", "roots": "both", "retry_s": 10.0, "mode": "lte", "within_s": 180.0,
-        "set": ["mode"], "offline_s": 3900.0, "errors": 3, "timeouts": 3, "data": {"up": 900, "down": 300},
+        "set": ["mode"], "offline_s": 3900.0, "errors": 3, "timeouts": 3, "blocks": 3, "data": {"up": 900, "down": 300},
         "shown": "no_car",
     }  # fmt: skip
     for name in WORDS:
