@@ -24,7 +24,8 @@ from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Receiver, Stream
+from emulator.net.api import Receiver, Stream
+from emulator.net.around import StreamAround
 
 PATH = "/$iothub/websocket"
 SUBPROTOCOL = "mqtt"
@@ -91,7 +92,7 @@ def answer(stream: Stream, request: bytes, serve: Callable[["WebSocketStream"], 
         stream.close()
 
 
-class WebSocketStream:
+class WebSocketStream(StreamAround):
     """The bytes in the binary messages of a connection, as a `Stream` over the one below.
 
     `close` is the closing handshake, `abort` ends the connection below. What breaks WebSocket's rules, a text message
@@ -106,16 +107,13 @@ class WebSocketStream:
         "_over",
         "_paused",
         "_pumping",
-        "_receiver",
-        "_stream",
         "_timer",
     )
 
     def __init__(self, stream: Stream, connection: Connection) -> None:
         """Takes over `stream`, on which the handshake is done."""
-        self._stream = stream
+        super().__init__(stream)
         self._connection = connection
-        self._receiver: Receiver | None = None
         self._error: NetError | None = None
         self._message_bytes = 0
         self._open = True  # neither side has said Close
@@ -127,21 +125,9 @@ class WebSocketStream:
     # Stream
 
     @property
-    def local(self) -> Address:
-        return self._stream.local
-
-    @property
-    def peer(self) -> Address:
-        return self._stream.peer
-
-    @property
     def below(self) -> Stream:
         """The connection that carries the frames."""
         return self._stream
-
-    @property
-    def unsent_bytes(self) -> int:
-        return self._stream.unsent_bytes
 
     def attach(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -185,17 +171,7 @@ class WebSocketStream:
             self._open = False
         if self._timer is not None:
             self._timer.cancel()
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.connection_lost(self._error)
-
-    def pause_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.pause_writing()
-
-    def resume_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.resume_writing()
+        super().connection_lost(self._error)
 
     # Frames
 

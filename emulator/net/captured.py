@@ -7,7 +7,8 @@ from itertools import count
 
 from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
-from emulator.net.api import Address, Carrier, Closer, Datagrams, Host, Interface, Stream
+from emulator.net.api import Address, Datagrams, Host, Interface, Stream
+from emulator.net.around import DatagramsAround, HostAround
 from emulator.net.capture_file import CaptureFile
 from emulator.net.captured_stream import CapturedStream
 from emulator.net.link import Way
@@ -23,18 +24,19 @@ PORTS_OF_NOBODY = range(20_000, 32_768)
 """Shown for attempts that came to nothing, of which nobody knows the port: no port that systems pick by themselves."""
 
 
-class CapturedHost:
-    """A host whose traffic is drawn into `file`; a `Host` itself, to stand outside the link.
+class CapturedHost(HostAround):
+    """A host whose traffic is drawn into `file`, to stand outside the link.
 
     So packets that are sent are there, lost or not, and those that never arrive are not. A SYN that is not answered is
-    sent again after one second, two, four (RFC 6298 section 2). `now_ns` is the time of day in nanoseconds since 1970.
+    sent again after one second, two, four (RFC 6298 section 2). What comes to a port that listens is not drawn:
+    chargers never do. `now_ns` is the time of day in nanoseconds since 1970.
     """
 
-    __slots__ = ("_connections", "_host", "_vain", "wire")
+    __slots__ = ("_connections", "_vain", "wire")
 
     def __init__(self, host: Host, file: CaptureFile, now_ns: Callable[[], int]) -> None:
+        super().__init__(host)
         hop = host.hop if isinstance(host, ShapedHost) else _taken
-        self._host = host
         self.wire = WirePicture(file, host.name, host.link_address, now_ns, hop)
         self._vain = count()
         self._connections = count()
@@ -48,23 +50,6 @@ class CapturedHost:
     def resent(self, told: Resent | None) -> None:
         if isinstance(self._host, ShapedHost):
             self._host.resent = told
-
-    @property
-    def name(self) -> str:
-        return self._host.name
-
-    @property
-    def link_address(self) -> str:
-        """As the host inside."""
-        return self._host.link_address
-
-    @property
-    def interface(self) -> Interface | None:
-        return self._host.interface
-
-    @property
-    def carrier(self) -> Carrier | None:
-        return self._host.carrier
 
     async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
         """As the host inside. Association and attach are no frames of this wire."""
@@ -100,10 +85,6 @@ class CapturedHost:
             stream = await self._host.connect(to, timeout_s=timeout_s)
             picture, round_trip_s = attempt.succeeds(stream.local.port)
         return CapturedStream(stream, self._host, self.wire, picture, round_trip_s)
-
-    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
-        """As the host inside: chargers never listen, so nothing is drawn."""
-        return await self._host.listen(port, serve)
 
     def draws(self, way: Way, data: bytes, local: Address, peer: Address) -> None:
         """A datagram left, if there is a link and an address for it to leave by, or arrived."""
@@ -175,16 +156,12 @@ class _Attempt:
             self._host.wire.segment(way, segment, self._own, self._to.host, at_ns)
 
 
-class _CapturedDatagrams:
-    __slots__ = ("_host", "_socket")
+class _CapturedDatagrams(DatagramsAround):
+    __slots__ = ("_host",)
 
     def __init__(self, socket: Datagrams, host: CapturedHost) -> None:
-        self._socket = socket
+        super().__init__(socket)
         self._host = host
-
-    @property
-    def local(self) -> Address:
-        return self._socket.local
 
     def send(self, data: bytes, to: Address) -> None:
         self._host.draws(Way.UP, data, self.local, to)
@@ -194,6 +171,3 @@ class _CapturedDatagrams:
         data, sender = await self._socket.receive()
         self._host.draws(Way.DOWN, data, self.local, sender)
         return data, sender
-
-    def close(self) -> None:
-        self._socket.close()

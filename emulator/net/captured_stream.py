@@ -3,7 +3,8 @@
 import asyncio
 
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Host, Receiver, Stream
+from emulator.net.api import Host, Stream
+from emulator.net.around import StreamAround
 from emulator.net.link import Way
 from emulator.net.shaped_stream import ShapedStream
 from emulator.net.tcp_picture import Piece, Segments, TcpPicture
@@ -13,8 +14,8 @@ SAME_MOMENT_S = 1e-6
 """Two times that differ by less are the same, rounded."""
 
 
-class CapturedStream:
-    """A `Stream` over a `Stream`, and the `Receiver` of the inner one. It changes nothing, but sets a timer for ACKs.
+class CapturedStream(StreamAround):
+    """A stream whose segments are drawn. It changes nothing, but sets a timer for ACKs.
 
     Behind a link it draws what is put on the link, sent again or not; else what is written. `round_trip_s` is how long
     an answer takes to come back.
@@ -28,15 +29,13 @@ class CapturedStream:
         "_loop",
         "_over",
         "_picture",
-        "_receiver",
         "_round_trip_s",
-        "_stream",
         "_timer",
         "_wire",
     )
 
     def __init__(self, stream: Stream, host: Host, wire: WirePicture, picture: TcpPicture, round_trip_s: float) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._host = host
         self._wire = wire
         self._picture = picture
@@ -44,29 +43,10 @@ class CapturedStream:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due_s: float | None = None
-        self._receiver: Receiver | None = None
         self._closing = self._over = False
         self._direct = not isinstance(stream, ShapedStream)
         if isinstance(stream, ShapedStream):
             stream.watch(self._sent, self._delivered)
-
-    # Stream
-
-    @property
-    def local(self) -> Address:
-        return self._stream.local
-
-    @property
-    def peer(self) -> Address:
-        return self._stream.peer
-
-    @property
-    def unsent_bytes(self) -> int:
-        return self._stream.unsent_bytes
-
-    def attach(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        self._stream.attach(self)
 
     def write(self, data: bytes) -> None:
         if data and self._direct and not self._closing:
@@ -85,14 +65,6 @@ class CapturedStream:
             self._end()
         self._stream.abort()
 
-    def pause_reading(self) -> None:
-        self._stream.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._stream.resume_reading()
-
-    # Receiver of the inner stream
-
     def data_received(self, data: bytes) -> None:
         if not self._over:
             self._draw(self._picture.receives(data, self._loop.time()))
@@ -106,17 +78,7 @@ class CapturedStream:
             elif error.reason is NetReason.RESET:
                 self._draw(self._picture.resets(Way.DOWN))
             self._end()
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.connection_lost(error)
-
-    def pause_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.pause_writing()
-
-    def resume_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.resume_writing()
+        super().connection_lost(error)
 
     # What is drawn
 

@@ -1,11 +1,10 @@
 """Puts a data meter in front of any `Host`. It only looks on: no task, no timer, no copy of the bytes."""
 
 import asyncio
-from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
-from emulator.local import FACTORY, Local, Mode
-from emulator.net.api import Address, Carrier, Closer, Datagrams, Host, Interface, Receiver, Stream
+from emulator.net.api import Address, Datagrams, Host, Stream
+from emulator.net.around import DatagramsAround, HostAround, StreamAround
 from emulator.net.captured import CapturedHost
 from emulator.net.link import Way
 from emulator.net.meter import UDP_HEADER_BYTES, DataMeter, Ports, Purpose, TcpCount
@@ -19,55 +18,26 @@ def host_for(host: Host, purpose: Purpose) -> Host:
     return host.counting_https_as(purpose) if isinstance(host, MeteredHost) else host
 
 
-class MeteredHost:
-    """A host whose traffic is counted; a `Host` itself. `ports` tells the purpose by the other side's port."""
+class MeteredHost(HostAround):
+    """A host whose traffic is counted. `ports` tells the purpose by the other side's port.
 
-    __slots__ = ("_host", "_https", "_meter", "_ports")
+    What association, attach and ARP cost is not counted: it is no IP traffic. Nor is what comes to a port that listens:
+    chargers never do.
+    """
+
+    __slots__ = ("_https", "_meter", "_ports")
 
     def __init__(self, host: Host, meter: DataMeter, ports: Ports, *, https: Purpose = Purpose.HTTPS) -> None:
-        if isinstance(host, ShapedHost | CapturedHost):
-            host.resent = self._sent_again
-        self._host = host
+        super().__init__(host)
         self._meter = meter
         self._ports = ports
         self._https = https
+        if isinstance(host, ShapedHost | CapturedHost):
+            host.resent = self._sent_again
 
     def counting_https_as(self, purpose: Purpose) -> "MeteredHost":
         """The same host and meter, with another purpose for HTTPS."""
         return MeteredHost(self._host, self._meter, self._ports, https=purpose)
-
-    @property
-    def name(self) -> str:
-        return self._host.name
-
-    @property
-    def link_address(self) -> str:
-        """As the host inside."""
-        return self._host.link_address
-
-    @property
-    def interface(self) -> Interface | None:
-        return self._host.interface
-
-    @property
-    def carrier(self) -> Carrier | None:
-        return self._host.carrier
-
-    async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
-        """As the host inside. What association and attach cost is not counted: it is no IP traffic."""
-        await self._host.link_up(mode, local)
-
-    def link_down(self, *, power_cycle: bool = False) -> None:
-        """As the host inside."""
-        self._host.link_down(power_cycle=power_cycle)
-
-    def set_interface(self, interface: Interface | None) -> None:
-        """As the host inside."""
-        self._host.set_interface(interface)
-
-    async def address_in_use(self, address: str) -> bool:
-        """As the host inside. What ARP costs is not counted: it is no IP traffic."""
-        return await self._host.address_in_use(address)
 
     async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
         """A socket whose datagrams are counted."""
@@ -87,10 +57,6 @@ class MeteredHost:
         count.knocked()
         count.opened()
         return _MeteredStream(stream, count, self)
-
-    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
-        """As the host inside: chargers never listen, so nothing is counted."""
-        return await self._host.listen(port, serve)
 
     def purpose(self, port: int) -> Purpose:
         """What traffic with this port of the other side is for."""
@@ -118,16 +84,12 @@ class MeteredHost:
             count.refused()
 
 
-class _MeteredDatagrams:
-    __slots__ = ("_host", "_socket")
+class _MeteredDatagrams(DatagramsAround):
+    __slots__ = ("_host",)
 
     def __init__(self, socket: Datagrams, host: MeteredHost) -> None:
-        self._socket = socket
+        super().__init__(socket)
         self._host = host
-
-    @property
-    def local(self) -> Address:
-        return self._socket.local
 
     def send(self, data: bytes, to: Address) -> None:
         self._host.sent(len(data), to.port)
@@ -138,48 +100,21 @@ class _MeteredDatagrams:
         self._host.received(len(data), sender.port)
         return data, sender
 
-    def close(self) -> None:
-        self._socket.close()
 
-
-class _MeteredStream:
-    """A `Stream` over a `Stream`, and the `Receiver` of the inner one."""
-
-    __slots__ = ("_count", "_host", "_loop", "_over", "_receiver", "_stream")
+class _MeteredStream(StreamAround):
+    __slots__ = ("_count", "_host", "_loop", "_over")
 
     def __init__(self, stream: Stream, count: TcpCount, host: MeteredHost) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._count = count
         self._host = host
         self._loop = asyncio.get_running_loop()
-        self._receiver: Receiver | None = None
         self._over = False
-
-    # Stream
-
-    @property
-    def local(self) -> Address:
-        return self._stream.local
-
-    @property
-    def peer(self) -> Address:
-        return self._stream.peer
-
-    @property
-    def unsent_bytes(self) -> int:
-        return self._stream.unsent_bytes
-
-    def attach(self, receiver: Receiver) -> None:
-        self._receiver = receiver
-        self._stream.attach(self)
 
     def write(self, data: bytes) -> None:
         if data and not self._over:
             self._count.wrote(data, self._loop.time())
         self._stream.write(data)
-
-    def close(self) -> None:
-        self._stream.close()
 
     def abort(self) -> None:
         if not self._over:
@@ -187,14 +122,6 @@ class _MeteredStream:
             if self._host.carrier is not None:
                 self._count.aborted()
         self._stream.abort()
-
-    def pause_reading(self) -> None:
-        self._stream.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._stream.resume_reading()
-
-    # Receiver of the inner stream
 
     def data_received(self, data: bytes) -> None:
         self._count.read(data, self._loop.time())
@@ -208,14 +135,4 @@ class _MeteredStream:
                 self._count.closed()
             elif error.reason is NetReason.RESET and self._host.carrier is not None:
                 self._count.refused()
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.connection_lost(error)
-
-    def pause_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.pause_writing()
-
-    def resume_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.resume_writing()
+        super().connection_lost(error)

@@ -1,11 +1,11 @@
 """Puts a link and a site's router in front of any `Host`: the same troubles in every world."""
 
 import asyncio
-from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
-from emulator.net.api import Address, Carrier, Closer, Datagrams, Host, Interface, Stream
+from emulator.net.api import Address, Carrier, Datagrams, Host, Interface, Stream
+from emulator.net.around import HostAround
 from emulator.net.bearer import NotAttached
 from emulator.net.firewall import Verdict
 from emulator.net.link import Link, Way
@@ -21,16 +21,17 @@ ORPHANS_MAX = 8
 """Connections that are over for the charger and not for the peer; of more, the oldest is reset after all."""
 
 
-class ShapedHost:
-    """A host behind a link and a site's router; a `Host` itself.
+class ShapedHost(HostAround):
+    """A host behind a link and a site's router.
 
-    Over LTE-M its traffic takes the way of the `operator`, which has no rules of the site's.
+    Over LTE-M its traffic takes the way of the `operator`, which has no rules of the site's. What comes to a port that
+    listens is not shaped: chargers never do.
     """
 
     def __init__(self, host: Host, *, site: Site, link: Link, operator: Site | None = None) -> None:
+        super().__init__(host)
         self.resent: Resent | None = None
         """Told of what TCP sends again, if it is set before the connection is made."""
-        self._host = host
         self._site = site
         self._operator = operator or site
         self._link = link
@@ -39,19 +40,6 @@ class ShapedHost:
         self._timer: asyncio.TimerHandle | None = None
         link.went_down = self._lost_carrier
         link.checked = self._watch
-
-    @property
-    def name(self) -> str:
-        return self._host.name
-
-    @property
-    def link_address(self) -> str:
-        """As the host inside."""
-        return self._host.link_address
-
-    @property
-    def interface(self) -> Interface | None:
-        return self._host.interface
 
     @property
     def carrier(self) -> Carrier | None:
@@ -119,10 +107,6 @@ class ShapedHost:
         stream.ended = self._forget
         stream.orphaned = self._bury_oldest
         return stream
-
-    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
-        """As the host inside: chargers never listen, so nothing comes in to be shaped."""
-        return await self._host.listen(port, serve)
 
     @property
     def _network(self) -> Site:

@@ -5,24 +5,21 @@ from collections import deque
 
 from emulator.errors import NetError, NetReason
 from emulator.net.api import DATAGRAM_QUEUE_MAX, Address, Datagrams
+from emulator.net.around import DatagramsAround
 from emulator.net.link import Link, Way
 from emulator.net.path import DatagramPath
 
 
-class ShapedDatagrams:
+class ShapedDatagrams(DatagramsAround):
     """What is sent may be dropped, lost, late or sent elsewhere; so may what comes back. A rejection is silence."""
 
     def __init__(self, socket: Datagrams, path: DatagramPath, link: Link) -> None:
-        self._socket = socket
+        super().__init__(socket)
         self._path = path
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._late: deque[tuple[float, bytes, Address]] = deque(maxlen=DATAGRAM_QUEUE_MAX)
         self._closed = False
-
-    @property
-    def local(self) -> Address:
-        return self._socket.local
 
     def send(self, data: bytes, to: Address) -> None:
         """Put a datagram on the link."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Receiver, Stream
+from emulator.net.around import StreamAround
 from emulator.net.firewall import Verdict
 from emulator.net.link import HEADER_BYTES, Link, Way
 from emulator.net.params import MTU_BYTES
@@ -115,15 +116,14 @@ class _Lane:
             self._deliver(piece)
 
 
-class ShapedStream:
-    """A `Stream` over a `Stream`, and the `Receiver` of the inner one."""
+class ShapedStream(StreamAround):
+    """A stream behind a link and a router, which it takes along the `path`."""
 
     def __init__(self, stream: Stream, path: StreamPath, link: Link, resent: Resent | None = None) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._path = path
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._receiver: Receiver | None = None
         self._up = self._lane(Way.UP, self._leave, resent)
         self._down = self._lane(Way.DOWN, self._arrive, resent)
         self._arrived: deque[Piece] = deque()
@@ -146,10 +146,6 @@ class ShapedStream:
         self._up.sent, self._delivered = sent, delivered
 
     # Stream
-
-    @property
-    def local(self) -> Address:
-        return self._stream.local
 
     @property
     def peer(self) -> Address:
@@ -343,6 +339,4 @@ class ShapedStream:
         self._report()
 
     def _report(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.connection_lost(self._error)
+        super().connection_lost(self._error)

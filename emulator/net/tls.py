@@ -14,7 +14,8 @@ from functools import lru_cache
 
 from emulator.clock import Rtc
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Receiver, Stream
+from emulator.net.api import Receiver, Stream
+from emulator.net.around import StreamAround
 from emulator.net.tls_context import Session, client_context, server_context, trusting
 from emulator.net.tls_verdict import date_error, tls_error, verified_chain
 from emulator.wire.tls_certificates import ClientCertificates
@@ -86,7 +87,7 @@ class _State(Enum):
     ENDED = auto()
 
 
-class TlsStream:
+class TlsStream(StreamAround):
     """A `Stream` that encrypts over another. Made by `tls_connect` and `tls_accept`."""
 
     __slots__ = (
@@ -100,11 +101,9 @@ class TlsStream:
         "_out",
         "_read_paused",
         "_ready",
-        "_receiver",
         "_rtc",
         "_ssl",
         "_state",
-        "_stream",
         "_timer",
     )
 
@@ -120,7 +119,7 @@ class TlsStream:
         rtc: Rtc | None = None,
     ) -> None:
         """A client if `rtc` is given, which judges the server's certificates; else a server."""
-        self._stream = stream
+        super().__init__(stream)
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._ssl = context.wrap_bio(self._in, self._out, server_side=rtc is None, server_hostname=server_name)
@@ -130,7 +129,6 @@ class TlsStream:
         asks = rtc is None and context.verify_mode is ssl.CERT_OPTIONAL
         self._asking = ClientCertificates() if asks else None
         self._certificates: tuple[bytes, ...] = ()
-        self._receiver: Receiver | None = None
         self._info: TlsInfo | None = None
         self._error: NetError | None = None
         self._read_paused = False
@@ -148,18 +146,6 @@ class TlsStream:
         """What the handshake agreed on."""
         assert self._info is not None, "the handshake is not over"  # noqa: S101 - users get only finished streams
         return self._info
-
-    @property
-    def local(self) -> Address:
-        return self._stream.local
-
-    @property
-    def peer(self) -> Address:
-        return self._stream.peer
-
-    @property
-    def unsent_bytes(self) -> int:
-        return self._stream.unsent_bytes
 
     def attach(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -238,14 +224,6 @@ class TlsStream:
         self._timer.cancel()
         self._ready = self._failed = None
         self._report_end()
-
-    def pause_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.pause_writing()
-
-    def resume_writing(self) -> None:
-        if self._receiver is not None:
-            self._receiver.resume_writing()
 
     # Handshake
 
@@ -363,9 +341,7 @@ class TlsStream:
             self._feed()
 
     def _report_end(self) -> None:
-        receiver, self._receiver = self._receiver, None
-        if receiver is not None:
-            receiver.connection_lost(self._error)
+        super().connection_lost(self._error)
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,8 @@ import uvloop
 from emulator.clock import SimLoop, system_utc
 from emulator.faults import FaultSet
 from emulator.local import FACTORY, Mode
-from emulator.net.api import Address, Host, Interface
+from emulator.net.api import Address, Closer, Datagrams, Host, Interface, Stream
+from emulator.net.around import DatagramsAround, HostAround, StreamAround
 from emulator.net.bearer import Cable
 from emulator.net.capture import CaptureFiles, capturing
 from emulator.net.link import Link
@@ -81,6 +82,26 @@ def _linux() -> Iterator[Site]:
         yield Site("10.20", lambda name, address: cables.host(name, address))
 
 
+class _Around(HostAround):
+    """One more layer around everything, which changes nothing."""
+
+    async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
+        return DatagramsAround(await super().udp(port, broadcast=broadcast))
+
+    async def connect(self, to: Address, *, timeout_s: float) -> Stream:
+        return StreamAround(await super().connect(to, timeout_s=timeout_s))
+
+    async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
+        return await super().listen(port, lambda stream: serve(StreamAround(stream)))
+
+
+@contextmanager
+def _around(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site]:
+    """What forwards everything cannot be told from what is inside."""
+    with inside() as site:
+        yield Site(site.lan, lambda name, address: _Around(site.make(name, address)))
+
+
 @contextmanager
 def _shaped(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Site]:
     """Behind a perfect link and a router that neither translates nor filters every host is what it was."""
@@ -119,6 +140,7 @@ def _captured(inside: Callable[[], AbstractContextManager[Site]]) -> Iterator[Si
 
 WAYS = {
     "sim": (SimLoop, _sim),
+    "around-sim": (SimLoop, lambda: _around(_sim)),
     "metered-sim": (SimLoop, lambda: _metered(lambda: _shaped(_sim))),
     "metered-loopback-uvloop": (uvloop.new_event_loop, lambda: _metered(lambda: _loopback(single=False))),
     "captured-sim": (SimLoop, lambda: _captured(lambda: _shaped(_sim))),

@@ -13,8 +13,7 @@ from emulator.env import Env, Spec
 from emulator.errors import NetError, NetReason
 from emulator.flash import MemoryFlash
 from emulator.net.api import Interface
-from emulator.net.meter import DataMeter
-from emulator.net.metered import MeteredHost
+from emulator.net.around import HostAround
 from emulator.net.sim import SimHost, SimNet
 from emulator.profile import load_profile
 from emulator.slots import Slots
@@ -57,7 +56,7 @@ class Bench:
         return [event.data for event in self.trace.where(name)]
 
 
-class Stubborn(MeteredHost):
+class Stubborn(HostAround):
     """A host that does not take one address, as a kernel may whose interface has just been unplugged."""
 
     def set_interface(self, interface: Interface | None) -> None:
@@ -77,7 +76,7 @@ def play(story: Callable[[Bench], Awaitable[None]]) -> Bench:
             SERIAL, b"k" * 32, profile, roots_pem="", firmware_key_pem="", vendor_root_pem="", bundle_key_pem=""
         )
         rtc, host = Rtc(loop.time, built_at=profile.firmware.built_at), net.host(SERIAL)
-        env = Env(Stubborn(host, DataMeter(), {}), rtc, flash, Trace(SERIAL, [recorder], loop.time), "1")
+        env = Env(Stubborn(host), rtc, flash, Trace(SERIAL, [recorder], loop.time), "1")
         boot = Boot(spec, env, Slots(flash, profile.firmware), Login.of(spec))
         bench = Bench(boot, host, flash, recorder, net)
         serving = loop.create_task(bench.serve(net.host("router", SERVER)))

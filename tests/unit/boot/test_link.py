@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,8 @@ from emulator.env import Env, Spec
 from emulator.errors import NetError, NetReason
 from emulator.flash import MemoryFlash
 from emulator.local import FACTORY, Local, Mode
-from emulator.net.api import Carrier, Host
+from emulator.net.api import Carrier
+from emulator.net.around import HostAround
 from emulator.net.sim import SimNet
 from emulator.profile import load_profile
 from emulator.slots import Slots
@@ -37,26 +38,27 @@ LINK_REASONS = [
 ]
 
 
-class Links:
-    """A host whose links come up or fail as given; the rest of it is a host of `SimNet`."""
+class Links(HostAround):
+    """A host of `SimNet` whose links come up or fail as given."""
 
     def __init__(self, links: Mapping[Mode, Carrier | NetError]) -> None:
-        self._inner = SimNet(Random(1)).host(SERIAL)
+        super().__init__(SimNet(Random(1)).host(SERIAL))
         self._links = links
-        self.carrier: Carrier | None = None
+        self._found: Carrier | None = None
         self.tried: list[Mode] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+    @property
+    def carrier(self) -> Carrier | None:
+        return self._found
 
-    async def link_up(self, mode: Mode, local: Local) -> None:
+    async def link_up(self, mode: Mode = Mode.ETHERNET, local: Local = FACTORY) -> None:
         self.tried.append(mode)
-        self.carrier = None
+        self._found = None
         await asyncio.sleep(1)
         found = self._links.get(mode, NetError(NetReason.NO_CARRIER, "none here"))
         if isinstance(found, NetError):
             raise found
-        self.carrier = found
+        self._found = found
 
 
 def run(local: Mapping[str, Any], links: Mapping[Mode, Carrier | NetError]) -> tuple[Outcome, Boot, Links]:
@@ -68,7 +70,7 @@ def run(local: Mapping[str, Any], links: Mapping[Mode, Carrier | NetError]) -> t
         spec = Spec(SERIAL, b"k" * 32, profile, "", "", settings, vendor_root_pem="", bundle_key_pem="")
         host, flash = Links(links), MemoryFlash()
         rtc = Rtc(now, built_at=profile.firmware.built_at)
-        env = Env(cast(Host, host), rtc, flash, Trace(SERIAL, (), now), "1")
+        env = Env(host, rtc, flash, Trace(SERIAL, (), now), "1")
         boot = Boot(spec, env, Slots(flash, profile.firmware), Login.of(spec))
         return await link(boot), boot, host
 
