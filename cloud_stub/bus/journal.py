@@ -43,6 +43,7 @@ class Journal:
         self._now = now
         self._window_s = window_s
         self._repeating = 0
+        self._earliest = now()
         try:
             self._segments = [_Segment(stem.with_name(f"{stem.name}.{number}"), now()) for number in (0, 1)]
         except OSError as error:
@@ -65,10 +66,12 @@ class Journal:
     def recent(self, lost_at: float) -> list[Delivery]:
         """What was acknowledged in the window before `lost_at` (and maybe a window more), oldest first.
 
-        All of it is to be sent again, and each message `settled`; what was not settled comes again with the next call.
+        All of it is to be sent again, and each message `settled`; until all are, they come again with every call.
         """
-        earliest = lost_at - self._window_s
-        found = [each for segment in self._segments if segment.written_at >= earliest for each in segment.messages()]
+        if not self._repeating:
+            self._earliest = lost_at - self._window_s
+        segments = [segment for segment in self._segments if segment.written_at >= self._earliest]
+        found = [each for segment in segments for each in segment.messages()]
         self._repeating = len(found)
         return found
 

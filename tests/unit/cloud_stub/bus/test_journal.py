@@ -113,6 +113,17 @@ def test_what_is_sent_again_stays_until_it_is_settled_and_a_window_longer(opened
     journal.close()
 
 
+def test_what_the_broker_never_answered_comes_again_however_long_it_was_silent(opened, clock: Clock) -> None:
+    journal = opened()
+    for text in "ab":
+        journal.add(message(text))
+    assert texts(journal.recent(clock.now)) == ["a", "b"]
+    journal.settled()
+    clock.now += 5 * WINDOW_S  # connected, and not a word
+    assert texts(journal.recent(clock.now)) == ["a", "b"]
+    journal.close()
+
+
 def test_a_broker_that_dies_again_and_again_makes_nothing_grow(opened, clock: Clock) -> None:
     journal = opened()
     for text in "abc":
