@@ -1,16 +1,16 @@
 """The bus over Mosquitto with an MQTT 5 client of our own: callbacks, no task per message, one write per loop turn."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
-from cloud_stub.bus.api import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
+from cloud_stub.bus.api import QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
 from cloud_stub.bus.client5 import Acked, Client5, Connected, Ended, Event, Granted, Received
 from cloud_stub.bus.journal import Journal
 from cloud_stub.bus.keeper import PATIENCE_S, START_S, Keeper
+from cloud_stub.bus.outgoing import OpenMessages, Outgoing
 from cloud_stub.bus.properties import Properties, clean
 from cloud_stub.bus.wire5 import REFUSED, Publish5
 from emulator.faults import Undo
@@ -24,15 +24,7 @@ TICKS = 3
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    message: Delivery
-    acknowledged: "asyncio.Future[None] | None"
-    """None: it was acknowledged once already, and comes out of the journal."""
-    dup: bool = False
-
-
-_Client = Client5[_Outgoing]
+_Client = Client5[Outgoing]
 
 
 class _Line(asyncio.Protocol):
@@ -45,7 +37,7 @@ class _Line(asyncio.Protocol):
     def __init__(
         self,
         fill: Callable[[], None],
-        acked: Callable[[_Outgoing, int], None],
+        acked: Callable[[Outgoing, int], None],
         received: Callable[[Publish5], None],
         session: str,
     ) -> None:
@@ -125,7 +117,7 @@ class _Line(asyncio.Protocol):
         self.paused = False
         self.write_soon()
 
-    def _take(self, event: Event[_Outgoing]) -> None:
+    def _take(self, event: Event[Outgoing]) -> None:
         match event:
             case Connected(keep_alive_s):
                 self._tick_after(keep_alive_s / TICKS)
@@ -181,23 +173,22 @@ class LeanMosquittoBus:
         session: str = "",
     ) -> None:
         self._broker = broker
-        self._queue_max = queue_max
         self._subscriptions = Subscriptions()
-        self._queue: deque[_Outgoing] = deque()
-        self._open = 0
-        self._none_open = asyncio.Event()
+        self._open = OpenMessages(self._subscriptions.dispatch, journal, queue_max)
+        self._queue: deque[Outgoing] = deque()
         self._line: _Line | None = None
         self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
-        self._journal = journal
         self._session = session
-        self._lost_at: float | None = None
         self.connects = 0
-        self.repeated = 0
-        """Messages that were sent again out of the journal."""
 
     @property
     def congested(self) -> bool:
-        return self._open > CONGESTED
+        return self._open.congested
+
+    @property
+    def repeated(self) -> int:
+        """Messages that were sent again out of the journal."""
+        return self._open.repeated
 
     async def start(self) -> None:
         await self._keeper.start()
@@ -205,25 +196,16 @@ class LeanMosquittoBus:
     async def stop(self) -> None:
         if not self._keeper.running:
             return
-        if self._open and self._line is not None:
-            self._none_open.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_S):
-                    await self._none_open.wait()
+        if self._line is not None:
+            await self._open.none_left(STOP_S)
         await self._keeper.stop()
         self._give_up("bus is stopped")
-        if self._journal is not None:
-            self._journal.close()
+        self._open.end()
 
     def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
-        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not self._keeper.running:
-            acknowledged.set_exception(BusError("bus is stopped"))
-        elif self._open >= self._queue_max:
-            acknowledged.set_exception(BusError(f"bus has {self._queue_max} messages waiting"))
-        else:
-            self._open += 1
-            self._queue.append(_Outgoing(Delivery(topic, payload, clean(properties)), acknowledged))
+        acknowledged = self._open.admit(running=self._keeper.running)
+        if not acknowledged.done():
+            self._queue.append(Outgoing(Delivery(topic, payload, clean(properties)), acknowledged))
             if self._line is not None:
                 self._line.write_soon()
         return acknowledged
@@ -251,7 +233,7 @@ class LeanMosquittoBus:
                     await self._subscribe(line, topic_filter)
             self._line = line
             self.connects += 1
-            self._repeat()
+            self._queue = deque(self._open.again(self._queue))
             connected()
             line.write_soon()
             await asyncio.wait([line.lost])
@@ -260,21 +242,11 @@ class LeanMosquittoBus:
             raise BusError(str(error) or "no answer") from None
         finally:
             if self._line is not None:
-                self._line, self._lost_at = None, asyncio.get_running_loop().time()
+                self._line = None
+                self._open.lost()
             line.leave(forever=not self._keeper.running)
             again = [replace(outgoing, dup=True) for outgoing in line.client.unacked]
             self._queue.extendleft(reversed(again))
-
-    def _repeat(self) -> None:
-        """Send again, before everything else, what the broker may have lost."""
-        if self._journal is None:
-            return
-        lost_at = asyncio.get_running_loop().time() if self._lost_at is None else self._lost_at
-        again = [_Outgoing(message, None, dup=True) for message in self._journal.recent(lost_at)]
-        waiting = [outgoing for outgoing in self._queue if outgoing.acknowledged is not None]
-        self._open += len(again) + len(waiting) - len(self._queue)
-        self._queue = deque([*again, *waiting])
-        self.repeated += len(again)
 
     async def _subscribe(self, line: _Line, topic_filter: str) -> None:
         code = await line.subscribe(topic_filter, self._subscriptions.number_of(topic_filter))
@@ -294,43 +266,18 @@ class LeanMosquittoBus:
                 client.publish(outgoing, message.topic, message.payload, message.properties, dup=outgoing.dup)
                 room -= 1
             except MqttError as error:
-                self._close(outgoing, f"bus: {error}")
+                self._open.refuse(outgoing, str(error))
 
-    def _acked(self, outgoing: _Outgoing, code: int) -> None:
+    def _acked(self, outgoing: Outgoing, code: int) -> None:
         if code >= REFUSED:
-            self._close(outgoing, f"bus: the broker refuses a message with {code:#04x}")
-            return
-        if outgoing.acknowledged is None:
-            self._close(outgoing, None)
-            return
-        try:
-            if self._journal is not None:
-                self._journal.add(outgoing.message)
-        except BusError as error:
-            self._close(outgoing, str(error))
-            return
-        self._close(outgoing, None)
-        # A turn of the loop later and each by itself, so that a fault of one subscriber is nobody else's.
-        asyncio.get_running_loop().call_soon(self._subscriptions.dispatch, outgoing.message)
+            self._open.refuse(outgoing, f"the broker refuses a message with {code:#04x}")
+        else:
+            self._open.acknowledge(outgoing)
 
     def _received(self, message: Publish5) -> None:
         delivery = Delivery(message.topic, message.payload, message.properties)
         asyncio.get_running_loop().call_soon(self._subscriptions.dispatch_numbered, delivery, message.subscriptions)
 
-    def _close(self, outgoing: _Outgoing, reason: str | None) -> None:
-        self._open -= 1
-        if not self._open:
-            self._none_open.set()
-        if outgoing.acknowledged is None:
-            if self._journal is not None:
-                self._journal.settled()
-        elif outgoing.acknowledged.done():
-            return
-        elif reason is None:
-            outgoing.acknowledged.set_result(None)
-        else:
-            outgoing.acknowledged.set_exception(BusError(reason))
-
     def _give_up(self, reason: str) -> None:
         while self._queue:
-            self._close(self._queue.popleft(), reason)
+            self._open.give_up(self._queue.popleft(), reason)

@@ -6,7 +6,6 @@ import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import aiomqtt
@@ -14,15 +13,19 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from cloud_stub.bus.api import CONGESTED, QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
+from cloud_stub.bus.api import QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
 from cloud_stub.bus.broker import MosquittoProcess, mosquitto_binary
 from cloud_stub.bus.client5 import SESSION_S
 from cloud_stub.bus.journal import Journal
 from cloud_stub.bus.keeper import PATIENCE_S, Keeper
+from cloud_stub.bus.outgoing import OpenMessages, Outgoing
 from cloud_stub.bus.properties import Properties, clean
+from cloud_stub.bus.wire5 import pack_pairs
 from emulator.faults import Undo
 from emulator.wire.address import Address
-from emulator.wire.mqtt_fields import pack_length
+from emulator.wire.mqtt import MqttError
+from emulator.wire.mqtt_fields import pack_length, pack_text
+from emulator.wire.mqtt_packets import check_topic_name
 
 __all__ = ["MosquittoBus", "MosquittoProcess", "mosquitto_binary"]
 
@@ -38,18 +41,15 @@ class _UserProperties(PahoProperties):
     """PUBLISH properties that are user properties only. Packed directly: paho's own way costs some 40 us a message."""
 
     def __init__(self, pairs: Properties) -> None:
+        """MqttError: MQTT cannot carry them."""
+        packed = pack_pairs(pairs)
         # Not paho's __init__, which fills tables that only its own packing needs, nor its __setattr__, which refuses.
         object.__setattr__(self, "packetType", PacketTypes.PUBLISH)
-        object.__setattr__(self, "_pairs", pairs)
+        object.__setattr__(self, "_packed", pack_length(len(packed)) + packed)
 
     def pack(self) -> bytes:
-        body = bytearray()
-        for pair in self.__dict__["_pairs"]:
-            body.append(0x26)  # MQTT 5 section 2.2.2.2: User Property
-            for text in pair:
-                data = text.encode()
-                body += len(data).to_bytes(2, "big") + data
-        return pack_length(len(body)) + bytes(body)
+        packed: bytes = self.__dict__["_packed"]
+        return packed
 
 
 class _Client(aiomqtt.Client):
@@ -75,16 +75,6 @@ _QUIET = logging.getLogger("cloud_stub.bus.api")
 _QUIET.addHandler(logging.NullHandler())  # a broker that goes away is not worth a line: the bus waits for it
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class _Outgoing:
-    """A queued message. Ordered by `sequence`, so that what is sent again comes before what is younger."""
-
-    sequence: int
-    message: Delivery
-    acknowledged: "asyncio.Future[None] | None"
-    """None: it was acknowledged once already, and comes out of the journal."""
-
-
 class MosquittoBus:
     """The bus over one connection to a broker. When the broker goes away it reconnects and sends again what is open.
 
@@ -103,23 +93,24 @@ class MosquittoBus:
         session: str = "",
     ) -> None:
         self._broker = broker
-        self._queue_max = queue_max
         self._subscriptions = Subscriptions()
-        self._queue: asyncio.PriorityQueue[_Outgoing] = asyncio.PriorityQueue()
-        self._open: set[asyncio.Future[None]] = set()
+        self._open = OpenMessages(self._subscriptions.dispatch, journal, queue_max)
+        self._queue: asyncio.PriorityQueue[tuple[int, Outgoing]] = asyncio.PriorityQueue()
         self._sequence = 0
+        """By which the queue is ordered, so that what is sent again comes before what is younger."""
         self._client: aiomqtt.Client | None = None
         self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
-        self._journal = journal
         self._session = session
-        self._lost_at: float | None = None
         self.connects = 0
-        self.repeated = 0
-        """Messages that were sent again out of the journal."""
 
     @property
     def congested(self) -> bool:
-        return len(self._open) > CONGESTED
+        return self._open.congested
+
+    @property
+    def repeated(self) -> int:
+        """Messages that were sent again out of the journal."""
+        return self._open.repeated
 
     async def start(self) -> None:
         await self._keeper.start()
@@ -127,24 +118,16 @@ class MosquittoBus:
     async def stop(self) -> None:
         if not self._keeper.running:
             return
-        if self._open and self._client is not None:
-            await asyncio.wait(self._open, timeout=STOP_S)
+        if self._client is not None:
+            await self._open.none_left(STOP_S)
         await self._keeper.stop()
         self._give_up("bus is stopped")
-        if self._journal is not None:
-            self._journal.close()
+        self._open.end()
 
     def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
-        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not self._keeper.running:
-            acknowledged.set_exception(BusError("bus is stopped"))
-        elif len(self._open) >= self._queue_max:
-            acknowledged.set_exception(BusError(f"bus has {self._queue_max} messages waiting"))
-        else:
-            self._sequence += 1
-            self._open.add(acknowledged)
-            acknowledged.add_done_callback(self._open.discard)
-            self._queue.put_nowait(_Outgoing(self._sequence, Delivery(topic, payload, clean(properties)), acknowledged))
+        acknowledged = self._open.admit(running=self._keeper.running)
+        if not acknowledged.done():
+            self._put(Outgoing(Delivery(topic, payload, clean(properties)), acknowledged))
         return acknowledged
 
     async def subscribe(self, topic_filter: str, deliver: OnDelivery) -> Undo:
@@ -181,11 +164,13 @@ class MosquittoBus:
                 await self._subscribe(client, topic_filter)
             self._client = client
             self.connects += 1
-            self._repeat()
+            for outgoing in self._open.again(self._waiting()):
+                self._put(outgoing)
             try:
                 yield client
             finally:
-                self._client, self._lost_at = None, asyncio.get_running_loop().time()
+                self._client = None
+                self._open.lost()
 
     def _session_options(self) -> dict[str, Any]:
         if not self._session:
@@ -194,19 +179,13 @@ class MosquittoBus:
         properties.SessionExpiryInterval = SESSION_S
         return {"identifier": self._session, "clean_start": False, "properties": properties}
 
-    def _repeat(self) -> None:
-        """Send again, before everything else, what the broker may have lost."""
-        if self._journal is None:
-            return
-        waiting = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-        lost_at = asyncio.get_running_loop().time() if self._lost_at is None else self._lost_at
-        again = self._journal.recent(lost_at)
-        for number, message in enumerate(again, start=-len(again)):
-            self._queue.put_nowait(_Outgoing(number, message, None))
-        for outgoing in waiting:
-            if outgoing.acknowledged is not None:
-                self._queue.put_nowait(outgoing)
-        self.repeated += len(again)
+    def _put(self, outgoing: Outgoing) -> None:
+        self._sequence += 1
+        self._queue.put_nowait((self._sequence, outgoing))
+
+    def _waiting(self) -> list[Outgoing]:
+        """The queue, taken out in order."""
+        return [self._queue.get_nowait()[1] for _ in range(self._queue.qsize())]
 
     async def _subscribe(self, client: aiomqtt.Client, topic_filter: str) -> None:
         properties = PahoProperties(PacketTypes.SUBSCRIBE)  # type: ignore[no-untyped-call]
@@ -226,35 +205,24 @@ class MosquittoBus:
 
     async def _publish_all(self, client: aiomqtt.Client) -> None:
         while True:
-            outgoing = await self._queue.get()
+            sequence, outgoing = await self._queue.get()
             message = outgoing.message
-            properties = _UserProperties(message.properties) if message.properties else None
+            try:
+                check_topic_name(message.topic)
+                pack_text(message.topic)
+                properties = _UserProperties(message.properties) if message.properties else None
+            except MqttError as error:  # else paho would take half of it, or the broker end the connection
+                self._open.refuse(outgoing, str(error))
+                continue
             try:
                 await client.publish(message.topic, message.payload, qos=1, properties=properties, timeout=math.inf)
             except aiomqtt.MqttError:
-                self._queue.put_nowait(outgoing)
+                self._queue.put_nowait((sequence, outgoing))
                 return
             except asyncio.CancelledError:
-                self._queue.put_nowait(outgoing)
+                self._queue.put_nowait((sequence, outgoing))
                 raise
-            self._acked(outgoing)
-
-    def _acked(self, outgoing: _Outgoing) -> None:
-        if outgoing.acknowledged is None:
-            if self._journal is not None:
-                self._journal.settled()
-            return
-        try:
-            if self._journal is not None:
-                self._journal.add(outgoing.message)
-        except BusError as error:
-            if not outgoing.acknowledged.done():
-                outgoing.acknowledged.set_exception(error)
-            return
-        if not outgoing.acknowledged.done():
-            outgoing.acknowledged.set_result(None)
-        # Subscribers of our own get it now: reading it back from the broker would cost twice what publishing does.
-        asyncio.get_running_loop().call_soon(self._subscriptions.dispatch, outgoing.message)
+            self._open.acknowledge(outgoing)
 
     def _received(self, message: aiomqtt.Message) -> None:
         delivery = Delivery(str(message.topic), message.payload, tuple(getattr(message.properties, "UserProperty", ())))
@@ -263,10 +231,8 @@ class MosquittoBus:
         asyncio.get_running_loop().call_soon(self._subscriptions.dispatch_numbered, delivery, numbers)
 
     def _give_up(self, reason: str) -> None:
-        while not self._queue.empty():
-            outgoing = self._queue.get_nowait()
-            if outgoing.acknowledged is not None and not outgoing.acknowledged.done():
-                outgoing.acknowledged.set_exception(BusError(reason))
+        for outgoing in self._waiting():
+            self._open.give_up(outgoing, reason)
 
 
 @contextlib.asynccontextmanager

@@ -149,7 +149,7 @@ def _session_expiry(seconds: int) -> bytes:
 
 def _encode_publish(packet: Publish5) -> bytes:
     check_topic_name(packet.topic)
-    properties = b"".join([_name(name) + pack_text(value) for name, value in packet.properties])
+    properties = pack_pairs(packet.properties)
     if packet.subscriptions:
         properties += b"".join(map(_subscription, packet.subscriptions))
     first, packet_id = 0x30, b""
@@ -158,6 +158,11 @@ def _encode_publish(packet: Publish5) -> bytes:
     elif packet.dup:
         raise MqttError("dup on QoS 0")
     return frame(first, pack_text(packet.topic), packet_id, pack_length(len(properties)), properties, packet.payload)
+
+
+def pack_pairs(pairs: Pairs) -> bytes:
+    """The user properties of a packet, without the length before them. MqttError: a NUL, or text that is too long."""
+    return b"".join([_name(name) + pack_text(value) for name, value in pairs])
 
 
 @lru_cache(maxsize=256)

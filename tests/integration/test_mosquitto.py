@@ -206,6 +206,27 @@ def test_patience_has_an_end_and_the_bus_comes_back_all_the_same(kind: Kind, tmp
 
 
 @either_client
+def test_what_mqtt_does_not_allow_is_refused_by_itself_and_holds_up_nothing(kind: Kind, tmp_path: Path) -> None:
+    """More of it than a client publishes at a time: none may take another's turn for good."""
+
+    async def story() -> None:
+        broker = MosquittoProcess(tmp_path)
+        bus = kind(await broker.start())
+        await bus.start()
+        long = "x" * 65_536
+        topics = [bus.publish(topic, b"") for topic in ("", "hub/+/d2c", "hub/#", "a\0b", long) for _ in range(20)]
+        properties = [bus.publish("hub/x/d2c", b"", pairs) for pairs in ((("a", long),), ((long, "a"),))]
+        for refused in await asyncio.gather(*topics, *properties, return_exceptions=True):
+            assert isinstance(refused, BusError) and str(refused).startswith("bus: ")
+        await bus.publish("hub/x/d2c", b"after")
+        assert bus.connects == 1
+        await bus.stop()
+        await broker.stop()
+
+    play(story())
+
+
+@either_client
 def test_stop_does_not_wait_for_ever(kind: Kind, tmp_path: Path) -> None:
     async def story() -> None:
         broker = MosquittoProcess(tmp_path)
