@@ -6,26 +6,27 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from random import Random
 
 from emulator.errors import NetError, NetReason, UsageError
 from emulator.local import FACTORY, Local, Mode
-from emulator.net.api import WIRED, Address, Carrier, Closer, Datagrams, Interface, Stream
+from emulator.net.api import WIRED, Address, Carrier, Closer, Interface, Stream
 from emulator.net.linux_datagrams import LinuxDatagrams
 from emulator.net.linux_interface import LinuxInterface
 from emulator.net.namespace import Namespace, entered
 from emulator.net.raw import LWIP, Probing, UdpFrames, announce, is_in_use, open_frames
-from emulator.net.sockets import AcceptedStream, SocketStream, listening_socket, net_error
+from emulator.net.socket_host import SocketHost
+from emulator.net.sockets import SocketStream, listening_socket
 from emulator.wire.frame import EtherType
 
-BACKLOG = 4_096
 CARRIER_WAIT_S = 5.0
 """What two ends of a cable need to agree on a speed, and a good while more."""
 
 _TO_NOBODY = struct.pack("=H14x", socket.AF_UNSPEC)  # struct sockaddr
 
 
-class LinuxHost:
+class LinuxHost(SocketHost):
     """One machine at `interface`, in `namespace` (None: the one that the process is in).
 
     Without `address` it is a charger: the interface is its own, it sets address and default route as it is told and
@@ -45,15 +46,12 @@ class LinuxHost:
         address: Interface | None = None,
         probing: Probing = LWIP,
     ) -> None:
-        self.name = name
-        self.interface = address
+        super().__init__(name, address)
         self.is_service = address is not None
         self._namespace = namespace
         self._probing = probing
         self._up = True
         self._changed = asyncio.Event()
-        self._streams: set[SocketStream] = set()
-        self._hearing: set[LinuxDatagrams] = set()
         self._link = LinuxInterface(interface, namespace)
         try:
             if not self.is_service:
@@ -67,11 +65,6 @@ class LinuxHost:
     def link_address(self) -> str:
         """The MAC address of the interface."""
         return self._link.link_address
-
-    @property
-    def streams(self) -> frozenset[SocketStream]:
-        """The connections that are open now."""
-        return frozenset(self._streams)
 
     @property
     def carrier(self) -> Carrier | None:
@@ -110,70 +103,35 @@ class LinuxHost:
             return
         moved = (old and old.address) != (interface and interface.address)
         if moved:
-            for stream in tuple(self._streams):
-                stream.lose()
+            self._lose_streams()
         if not self.is_service:
             self._set_kernel(interface, tell=moved)
         if moved:
-            for heard in tuple(self._hearing):
-                heard.rebind()
+            self._rebind()
 
     async def address_in_use(self, address: str) -> bool:
         """Whether somebody else answers for `address`, by ARP probes (RFC 5227 section 2.1.1)."""
         rng = Random(f"arp/{self.link_address}/{address}")  # noqa: S311 - neighbours must differ, no secret
         return await is_in_use(address, self._link.name, self._namespace, self.link_address, self._probing, rng)
 
-    async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
-        """Open a UDP socket. NetError NO_ADDRESS, or REFUSED if the port is taken."""
-        if not broadcast:
-            self._own_address()
-        heard = LinuxDatagrams(self, port, broadcast=broadcast)
-        try:
-            heard.bind()
-        except OSError as error:
-            heard.close()
-            raise net_error(error, f"{self.name}: UDP port {port}") from None
-        except UsageError as error:
-            heard.close()
-            raise NetError(NetReason.UNREACHABLE, str(error)) from None
-        if broadcast:
-            self._hearing.add(heard)
-        return heard
-
     async def connect(self, to: Address, *, timeout_s: float) -> Stream:
         """Open a connection. NetError NO_ADDRESS, UNREACHABLE, REFUSED, TIMED_OUT or RESET."""
-        own = self._own_address()
-        stream = LinuxStream(self._streams, Address(own, 0), to)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._open(stream, to)
-        except TimeoutError:
-            raise NetError(NetReason.TIMED_OUT, f"{to} did not answer in {timeout_s:g} s") from None
-        except OSError as error:
-            raise net_error(error, to) from None
-        if self.interface is None or self.interface.address != own:
-            stream.lose()
-            raise NetError(NetReason.RESET, f"{own} is gone")
-        return stream
+        stream = LinuxStream(self._streams, Address(self._own_address(), 0), to)
+        return await self._connected(stream, self._open(stream, to), timeout_s)
 
     async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
         """Accept connections to `port`. NetError NO_ADDRESS, or REFUSED if the port is taken."""
-        listener = _Listener(self, Address(self._own_address(), port), self._streams, serve)
-        try:
+        own = self._own_address()
+
+        def opening() -> socket.socket:
             with entered(self._namespace):
-                opened = listening_socket((listener.local.host, port))
-            loop = asyncio.get_running_loop()
-            server = await loop.create_server(listener.accept, sock=opened, backlog=BACKLOG)
-        except OSError as error:
-            raise net_error(error, f"{self.name}: TCP port {port}") from None
-        listener.local = Address(listener.local.host, server.sockets[0].getsockname()[1])
-        listener.server = server
-        return listener
+                return listening_socket((own, port))
+
+        return await self._serving(Address(own, port), opening, Address, serve, partial(Address, own))
 
     def close(self) -> None:
         """Give back what was taken of the machine: address, route and state of the link. May be called twice."""
-        for stream in tuple(self._streams):
-            stream.lose()
+        self._lose_streams()
         self._link.close()
         self.interface, self._up = None, False
 
@@ -193,12 +151,14 @@ class LinuxHost:
         return opened
 
     def open_frames(self, port: int) -> UdpFrames:
-        """Frames to a UDP port at the interface. UsageError."""
-        return UdpFrames(self._link.name, self._namespace, self.link_address, port)
+        """Frames to a UDP port at the interface. NetError UNREACHABLE."""
+        try:
+            return UdpFrames(self._link.name, self._namespace, self.link_address, port)
+        except UsageError as error:
+            raise NetError(NetReason.UNREACHABLE, str(error)) from None
 
-    def forget(self, heard: LinuxDatagrams) -> None:
-        """A socket was closed."""
-        self._hearing.discard(heard)
+    def _datagrams(self, port: int, *, broadcast: bool) -> LinuxDatagrams:
+        return LinuxDatagrams(self, self._hearing, port, broadcast=broadcast)
 
     async def _open(self, stream: "LinuxStream", to: Address) -> None:
         loop = asyncio.get_running_loop()
@@ -232,11 +192,6 @@ class LinuxHost:
             self._up = False
             self.set_interface(None)
 
-    def _own_address(self) -> str:
-        if self.interface is None:
-            raise NetError(NetReason.NO_ADDRESS, self.name)
-        return self.interface.address
-
 
 class LinuxStream(SocketStream):
     """A connection of a `LinuxHost`."""
@@ -252,27 +207,3 @@ class LinuxStream(SocketStream):
         if opened is not None and opened.fileno() >= 0:
             ctypes.CDLL(None).connect(opened.fileno(), _TO_NOBODY, len(_TO_NOBODY))
         super()._reset(error)
-
-
-class _Listener:
-    def __init__(
-        self, host: LinuxHost, local: Address, streams: set[SocketStream], serve: Callable[[Stream], None]
-    ) -> None:
-        self.local = local
-        self.server: asyncio.Server | None = None
-        self._host = host
-        self._streams = streams
-        self._serve = serve
-
-    def accept(self) -> AcceptedStream:
-        return AcceptedStream(self._streams, self.local, Address, self._introduce)
-
-    def _introduce(self, stream: AcceptedStream) -> None:
-        if self._host.interface is None:
-            stream.lose()  # the kernel does not know that our link is down
-        else:
-            self._serve(stream)
-
-    def close(self) -> None:
-        if self.server is not None:
-            self.server.close()

@@ -1,18 +1,13 @@
 """UDP sockets of a `LinuxHost`: ordinary ones, and for broadcasts whole frames where those are needed."""
 
-import asyncio
 import contextlib
 import socket
 from typing import Protocol
 
-from emulator.errors import UsageError
 from emulator.net.api import Address, Interface
-from emulator.net.inbox import Inbox
 from emulator.net.raw import UdpFrames
+from emulator.net.socket_host import DATAGRAMS_PER_WAKE, SocketDatagrams
 from emulator.wire.address import BROADCAST, UNSPECIFIED
-
-DATAGRAM_MAX_BYTES = 65_535
-DATAGRAMS_PER_WAKE = 16  # then others get their turn
 
 
 class Owner(Protocol):
@@ -29,13 +24,10 @@ class Owner(Protocol):
         """A socket in the namespace of the host, `bound` to its interface."""
 
     def open_frames(self, port: int) -> UdpFrames:
-        """Frames to a UDP port at its interface. UsageError."""
-
-    def forget(self, heard: "LinuxDatagrams") -> None:
-        """A socket was closed."""
+        """Frames to a UDP port at its interface. NetError UNREACHABLE."""
 
 
-class LinuxDatagrams:
+class LinuxDatagrams(SocketDatagrams):
     """One UDP port of a host.
 
     With `broadcast` it works without an address, by frames. A service that hears broadcasts goes on with frames: they
@@ -43,32 +35,20 @@ class LinuxDatagrams:
     holds the port, and sends what is routed.
     """
 
-    __slots__ = ("_broadcast", "_frames", "_host", "_inbox", "_loop", "_port", "_socket", "local")
+    __slots__ = ("_frames", "_host")
 
-    def __init__(self, host: Owner, port: int, *, broadcast: bool) -> None:
-        self.local = Address(UNSPECIFIED, port)
+    def __init__(self, host: Owner, hearing: set[SocketDatagrams], port: int, *, broadcast: bool) -> None:
+        super().__init__(hearing, port, broadcast=broadcast)
         self._host = host
-        self._port = port
-        self._broadcast = broadcast
-        self._inbox = Inbox()
-        self._loop = asyncio.get_running_loop()
-        self._socket: socket.socket | None = None
         self._frames: UdpFrames | None = None
 
     def bind(self) -> None:
-        """Open what is needed with the address that the host has now. OSError, UsageError."""
         interface = self._host.interface
         if interface is not None:
             self._bind_socket(interface.address)
         if self._broadcast and (interface is None or self._host.is_service):
             self._frames = self._host.open_frames(self._port)
             self._loop.add_reader(self._frames.socket, self._frame_readable, self._frames)
-
-    def rebind(self) -> None:
-        """The host's address has changed. If the new one cannot be had, the socket is deaf, as on a wrong address."""
-        self._unbind()
-        with contextlib.suppress(OSError, UsageError):
-            self.bind()
 
     def send(self, data: bytes, to: Address) -> None:
         if self._frames is not None and (to.link or self._socket is None):
@@ -79,14 +59,6 @@ class LinuxDatagrams:
             with contextlib.suppress(OSError):  # a full buffer or no route: UDP may lose it
                 self._socket.sendto(data, (to.host, to.port))
 
-    async def receive(self) -> tuple[bytes, Address]:
-        return await self._inbox.receive()
-
-    def close(self) -> None:
-        self._unbind()
-        self._host.forget(self)
-        self._inbox.close()
-
     def _bind_socket(self, address: str) -> None:
         opened = self._host.open_socket(socket.SOCK_DGRAM, bound=self._broadcast)
         try:
@@ -96,29 +68,20 @@ class LinuxDatagrams:
         except OSError:
             opened.close()
             raise
-        self._socket = opened
         self.local = Address(address, opened.getsockname()[1])
-        self._loop.add_reader(opened, self._readable, opened)
+        self._listen(opened)
 
     def _unbind(self) -> None:
-        opened, self._socket = self._socket, None
+        super()._unbind()
         frames, self._frames = self._frames, None
-        for each in (opened, None if frames is None else frames.socket):
-            if each is not None:
-                self._loop.remove_reader(each)
-                each.close()
+        if frames is not None:
+            self._loop.remove_reader(frames.socket)
+            frames.socket.close()
         self.local = Address(UNSPECIFIED, self._port)
 
-    def _readable(self, opened: socket.socket) -> None:
-        for _ in range(DATAGRAMS_PER_WAKE):
-            if self._socket is not opened:
-                return
-            try:
-                data, (host, port) = opened.recvfrom(DATAGRAM_MAX_BYTES)
-            except OSError:
-                return  # nothing more
-            if self._frames is None:  # else they have brought it already
-                self._inbox.put(data, Address(host, port))
+    def _arrived(self, data: bytes, host: str, port: int) -> None:
+        if self._frames is None:  # else they have brought it already
+            self._inbox.put(data, Address(host, port))
 
     def _frame_readable(self, frames: UdpFrames) -> None:
         for _ in range(DATAGRAMS_PER_WAKE):

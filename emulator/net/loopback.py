@@ -4,23 +4,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from emulator.errors import NetError, NetReason
 from emulator.local import FACTORY, Local, Mode
-from emulator.net.api import WIRED, Address, Carrier, Closer, Datagrams, Interface, Stream
-from emulator.net.inbox import Inbox
+from emulator.net.api import WIRED, Address, Carrier, Closer, Interface, Stream
 from emulator.net.plan import DHCP_PORT, DNS_PORT, SHARED, LoopbackPlan, Real, claim_plan
-from emulator.net.sockets import AcceptedStream, Named, SocketStream, listening_socket, net_error
+from emulator.net.socket_host import SocketDatagrams, SocketHost
+from emulator.net.sockets import SocketStream, listening_socket, net_error
 from emulator.wire.address import BROADCAST, UNSPECIFIED
 
 __all__ = ["LoopbackHost", "LoopbackPlan", "claim_plan"]
 
-BACKLOG = 4096  # a boot storm arrives at once; the kernel's own limit is as high
-DATAGRAM_MAX_BYTES = 65_535
-DATAGRAMS_PER_WAKE = 16  # then others get their turn
 
-
-class LoopbackHost:
+class LoopbackHost(SocketHost):
     """One machine. With `address` it has that from the start.
 
     With `share_ports`, other processes of the same user may listen on the same ports, and the kernel spreads the
@@ -31,18 +28,7 @@ class LoopbackHost:
     servers see who is who.
     """
 
-    __slots__ = (
-        "_hearing",
-        "_plan",
-        "_share_ports",
-        "_streams",
-        "fixed",
-        "interface",
-        "link_address",
-        "mode",
-        "name",
-        "up",
-    )
+    __slots__ = ("_plan", "_share_ports", "fixed", "link_address", "mode", "up")
 
     def __init__(
         self,
@@ -53,22 +39,14 @@ class LoopbackHost:
         *,
         share_ports: bool = False,
     ) -> None:
-        self.name = name
+        super().__init__(name, None if address is None else Interface(address, 16))
         self.fixed = address is not None
         self.up = True
         self.mode = Mode.ETHERNET
         """Of the link that is up: it says whose DHCP server hears us."""
         self.link_address = link_address
-        self.interface = None if address is None else Interface(address, 16)
         self._plan = plan
         self._share_ports = share_ports
-        self._streams: set[SocketStream] = set()
-        self._hearing: set[_LoopbackDatagrams] = set()
-
-    @property
-    def streams(self) -> frozenset[SocketStream]:
-        """The connections that are open now."""
-        return frozenset(self._streams)
 
     @property
     def carrier(self) -> Carrier | None:
@@ -89,28 +67,13 @@ class LoopbackHost:
         old, self.interface = self.interface, interface
         if (old and old.address) == (interface and interface.address):
             return
-        for stream in tuple(self._streams):
-            stream.lose()
-        for heard in tuple(self._hearing):
-            heard.rebind()
+        self._lose_streams()
+        self._rebind()
 
     async def address_in_use(self, address: str) -> bool:
         """Whether a server of the site has this address. Nobody answers ARP here, but its DHCP or DNS port is taken."""
         own = self.interface is not None and self.interface.address == address
         return not own and any(self._plan.is_served(Address(address, port)) for port in (DHCP_PORT, DNS_PORT))
-
-    async def udp(self, port: int = 0, *, broadcast: bool = False) -> Datagrams:
-        """Open a UDP socket. NetError NO_ADDRESS, or REFUSED if the port is taken."""
-        if not broadcast:
-            self._own_address()
-        heard = _LoopbackDatagrams(self, self._plan, port, broadcast=broadcast)
-        try:
-            heard.bind()
-        except OSError as error:
-            raise net_error(error, f"{self.name}: UDP port {port}") from None
-        if broadcast:
-            self._hearing.add(heard)
-        return heard
 
     async def connect(self, to: Address, *, timeout_s: float) -> Stream:
         """Open a connection: TIMED_OUT if nobody can have the address, REFUSED if nobody listens."""
@@ -118,31 +81,13 @@ class LoopbackHost:
         if real is None and self._plan.exists(to.host):
             raise NetError(NetReason.REFUSED, str(to))
         stream = SocketStream(self._streams, Address(own, 0), to)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._open(stream, real)
-        except TimeoutError:
-            raise NetError(NetReason.TIMED_OUT, f"{to} did not answer in {timeout_s:g} s") from None
-        except OSError as error:
-            raise net_error(error, to) from None
-        if self.interface is None or self.interface.address != own:
-            stream.lose()
-            raise NetError(NetReason.RESET, f"{own} is gone")
-        return stream
+        return await self._connected(stream, self._open(stream, real), timeout_s)
 
     async def listen(self, port: int, serve: Callable[[Stream], None]) -> Closer:
         """Accept connections to `port`. NetError NO_ADDRESS, or REFUSED if the port is taken."""
         local = Address(self._own_address(), port)
-        host, real_port = self._plan.binding(local)
-        listener = _Listener(self, local, self._streams, self._plan.logical, serve)
-        try:
-            opened = listening_socket((host, real_port), shared=self._share_ports)
-            server = await asyncio.get_running_loop().create_server(listener.accept, sock=opened, backlog=BACKLOG)
-        except OSError as error:
-            raise net_error(error, f"{self.name}: TCP port {port}") from None
-        listener.local = self._plan.bound(local, server.sockets[0].getsockname()[1])
-        listener.server = server
-        return listener
+        opening = partial(listening_socket, self._plan.binding(local), shared=self._share_ports)
+        return await self._serving(local, opening, self._plan.logical, serve, partial(self._plan.bound, local))
 
     def reserve(self, port: int) -> Closer:
         """Keep a TCP port for processes that share it, without listening. NetError REFUSED if it is taken."""
@@ -153,9 +98,8 @@ class LoopbackHost:
             raise net_error(error, f"{self.name}: TCP port {port}") from None
         return _Reserved(self._plan.bound(local, held.getsockname()[1]), held)
 
-    def forget(self, heard: "_LoopbackDatagrams") -> None:
-        """A socket was closed."""
-        self._hearing.discard(heard)
+    def _datagrams(self, port: int, *, broadcast: bool) -> "_LoopbackDatagrams":
+        return _LoopbackDatagrams(self, self._hearing, self._plan, port, broadcast=broadcast)
 
     async def _open(self, stream: SocketStream, to: Real | None) -> None:
         loop, own = asyncio.get_running_loop(), stream.local
@@ -170,11 +114,6 @@ class LoopbackHost:
                 raise
             stream.local = Address(own.host, transport.get_extra_info("sockname")[1])
 
-    def _own_address(self) -> str:
-        if self.interface is None:
-            raise NetError(NetReason.NO_ADDRESS, self.name)
-        return self.interface.address
-
 
 class _Reserved:
     def __init__(self, local: Address, held: socket.socket) -> None:
@@ -185,52 +124,18 @@ class _Reserved:
         self._held.close()
 
 
-class _Listener:
+class _LoopbackDatagrams(SocketDatagrams):
+    __slots__ = ("_host", "_named", "_plan")
+
     def __init__(
-        self,
-        host: LoopbackHost,
-        local: Address,
-        streams: set[SocketStream],
-        named: Named,
-        serve: Callable[[Stream], None],
+        self, host: LoopbackHost, hearing: set[SocketDatagrams], plan: LoopbackPlan, port: int, *, broadcast: bool
     ) -> None:
-        self.local = local
-        self.server: asyncio.Server | None = None
-        self._host = host
-        self._streams = streams
-        self._named = named
-        self._serve = serve
-
-    def accept(self) -> AcceptedStream:
-        return AcceptedStream(self._streams, self.local, self._named, self._introduce)
-
-    def _introduce(self, stream: AcceptedStream) -> None:
-        if self._host.interface is None:
-            stream.lose()  # the kernel does not know that our link is down
-        else:
-            self._serve(stream)
-
-    def close(self) -> None:
-        if self.server is not None:
-            self.server.close()
-
-
-class _LoopbackDatagrams:
-    __slots__ = ("_broadcast", "_host", "_inbox", "_loop", "_named", "_plan", "_port", "_socket", "local")
-
-    def __init__(self, host: LoopbackHost, plan: LoopbackPlan, port: int, *, broadcast: bool) -> None:
-        self.local = Address(UNSPECIFIED, port)
+        super().__init__(hearing, port, broadcast=broadcast)
         self._host = host
         self._plan = plan
-        self._port = port
-        self._broadcast = broadcast
         self._named = plan.asker if port == DHCP_PORT else plan.logical
-        self._inbox = Inbox()
-        self._loop = asyncio.get_running_loop()
-        self._socket: socket.socket | None = None
 
     def bind(self) -> None:
-        """Open the socket for the address that the host has now."""
         interface = self._host.interface
         local = Address(UNSPECIFIED if interface is None else interface.address, self._port)
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -240,15 +145,8 @@ class _LoopbackDatagrams:
         except OSError:
             opened.close()
             raise
-        self._socket = opened
         self.local = local if interface is None else self._plan.bound(local, opened.getsockname()[1])
-        self._loop.add_reader(opened, self._readable)
-
-    def rebind(self) -> None:
-        """The host's address has changed. If the new one cannot be had, the socket is deaf, as on a wrong address."""
-        self._unbind()
-        with contextlib.suppress(OSError):
-            self.bind()
+        self._listen(opened)
 
     def send(self, data: bytes, to: Address) -> None:
         if self._socket is None or not self._host.up:
@@ -259,29 +157,12 @@ class _LoopbackDatagrams:
             with contextlib.suppress(OSError):  # a full buffer or no route: UDP may lose it
                 self._socket.sendto(data, real)
 
-    async def receive(self) -> tuple[bytes, Address]:
-        return await self._inbox.receive()
-
-    def close(self) -> None:
-        self._unbind()
-        self._host.forget(self)
-        self._inbox.close()
-
     def _unbind(self) -> None:
-        opened, self._socket = self._socket, None
-        if opened is not None:
-            self._loop.remove_reader(opened)
-            opened.close()
-            if not self._host.fixed:
-                self._plan.freed(self.local)
+        was_bound = self._socket is not None
+        super()._unbind()
+        if was_bound and not self._host.fixed:
+            self._plan.freed(self.local)
 
-    def _readable(self) -> None:
-        for _ in range(DATAGRAMS_PER_WAKE):
-            if self._socket is None:
-                return
-            try:
-                data, (host, port) = self._socket.recvfrom(DATAGRAM_MAX_BYTES)
-            except OSError:
-                return  # nothing more
-            if self._host.up:
-                self._inbox.put(data, self._named(host, port))
+    def _arrived(self, data: bytes, host: str, port: int) -> None:
+        if self._host.up:
+            self._inbox.put(data, self._named(host, port))
