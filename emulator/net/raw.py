@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from random import Random
 
 from emulator.errors import NetError, NetReason, UsageError
-from emulator.net.namespace import Namespace, entered
+from emulator.net.namespace import Namespace
+from emulator.net.packet_socket import packet_socket
 from emulator.wire.address import UNSPECIFIED, Address
 from emulator.wire.frame import (
     BROADCAST_LINK,
@@ -48,23 +49,14 @@ def open_frames(
 
     UsageError: no such interface, or not the right to see frames.
     """
-    try:
-        with entered(namespace):
-            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # hears nothing until it is bound
-    except PermissionError:
-        raise UsageError(f"interface {interface}: to send DHCP and ARP takes root (CAP_NET_RAW)") from None
-    except (AttributeError, OSError) as error:
-        raise UsageError(f"interface {interface}: no packet socket: {error}") from None
-    try:
-        opened.setblocking(False)
+
+    def prepare(opened: socket.socket) -> None:
         opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
         if accept:
             _attach(opened, accept)
-        opened.bind((interface, kind))
-    except OSError as error:
-        opened.close()
-        raise UsageError(f"interface {interface}: {error.strerror}") from None
-    return opened
+
+    who = f"interface {interface}"
+    return packet_socket(interface, namespace, kind, prepare, who=who, purpose="to send DHCP and ARP")
 
 
 def to_udp_port(port: int) -> tuple[Instruction, ...]:

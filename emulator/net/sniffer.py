@@ -7,9 +7,9 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 
-from emulator.errors import UsageError
 from emulator.net.capture_file import CaptureFile
-from emulator.net.namespace import Namespace, entered
+from emulator.net.namespace import Namespace
+from emulator.net.packet_socket import packet_socket
 from emulator.wire.pcapng import Direction
 
 FRAME_MAX_BYTES = 256 * 1024
@@ -94,20 +94,10 @@ class Sniffer:
 
 
 def _listening(interface: str, namespace: Namespace | None) -> socket.socket:
-    try:
-        with entered(namespace):
-            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # hears nothing until it is bound
-    except PermissionError:
-        raise UsageError(f"--pcap: interface {interface}: to see its frames takes root (CAP_NET_RAW)") from None
-    except (AttributeError, OSError) as error:
-        raise UsageError(f"--pcap: interface {interface}: no packet socket: {error}") from None
-    try:
-        opened.setblocking(False)
+    def prepare(opened: socket.socket) -> None:
         with suppress(OSError):
             opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, KERNEL_QUEUE_BYTES)
         opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        opened.bind((interface, _ETH_P_ALL))
-    except OSError as error:
-        opened.close()
-        raise UsageError(f"--pcap: interface {interface}: {error.strerror}") from None
-    return opened
+
+    who = f"--pcap: interface {interface}"
+    return packet_socket(interface, namespace, _ETH_P_ALL, prepare, who=who, purpose="to see its frames")
