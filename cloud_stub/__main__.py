@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 import uvloop
@@ -55,11 +56,7 @@ def up(
     options = UpOptions(
         state, bus, _address(broker), control_host, control_port, single, workers, parse_settings(hub or ())
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(run_up(options, lambda line: print_ready(line, as_json=as_json)))
-        except asyncio.CancelledError:  # by a signal, before it was ready
-            raise typer.Abort from None
+    _until_stopped(run_up(options, lambda line: print_ready(line, as_json=as_json)))
 
 
 @app.command()
@@ -87,11 +84,7 @@ def serve(
     at = _address(control, option="--control", any_port=True)
     assert at is not None  # noqa: S101 - it has a default
     options = ServeOptions(names, address, at, state, _address(broker), workers, zone, parse_settings(hub or ()))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(run_serve(options, lambda line: print_running(line, as_json=as_json)))
-        except asyncio.CancelledError:  # by a signal, before it was ready
-            raise typer.Abort from None
+    _until_stopped(run_serve(options, lambda line: print_running(line, as_json=as_json)))
 
 
 @lab.command("up")
@@ -144,11 +137,7 @@ def lab_up(
         parse_settings(hub or ()),
         CaptureFiles(pcap, keylog),
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            runner.run(run_lab(options, lambda line: print_lab(line, as_json=as_json)))
-        except asyncio.CancelledError:  # by a signal, before it was ready
-            raise typer.Abort from None
+    _until_stopped(run_lab(options, lambda line: print_lab(line, as_json=as_json)))
 
 
 @lab.command("down")
@@ -160,6 +149,14 @@ def lab_down(
 
     ended = end(name)
     print(f"ended: {', '.join(ended)}" if ended else "no lab runs")
+
+
+def _until_stopped(running: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(running)
+        except asyncio.CancelledError:  # by a signal, before it was ready
+            raise typer.Abort from None
 
 
 def _address(text: str | None, *, option: str = "--broker", any_port: bool = False) -> Address | None:

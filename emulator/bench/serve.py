@@ -1,14 +1,10 @@
 """The bench on a socket of the runner's own. The charger's `Host` has no part in it."""
 
 import asyncio
-import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
-
-import uvicorn
-from starlette.types import ASGIApp
 
 from emulator.bench.address import BenchAt
 from emulator.bench.app import BenchApi
@@ -20,13 +16,12 @@ from emulator.clock import Utc
 from emulator.device.charger import Charger
 from emulator.errors import UsageError
 from emulator.net.api import Host
+from emulator.net.asgi import serving
 from emulator.net.place import Place, Setup
 from emulator.net.surroundings import Surroundings
 from emulator.trace import TraceEvent
 
 CONNECTIONS_MAX = 128
-STOP_S = 1
-"""How long requests that have begun may take once the runner ends."""
 
 
 class BenchServer:
@@ -74,38 +69,11 @@ class BenchServer:
         charger.uplink.acknowledged = self._reported.heard
         faults = Faults(charger, self._surroundings, self._now)
         api = BenchApi(charger, faults, self._timeline, self._condition, self._reported, self._at.access)
-        server = _Server(api.app())
-        task = asyncio.create_task(server.serve(sockets=[self._held]), name="bench")
-        try:
-            yield
-        finally:
-            self._timeline.close()
-            logging.getLogger("uvicorn.error").disabled = True  # requests that are cut off now are no errors
-            server.should_exit = True
-            await task
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without signal handlers: the runner has its own."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                ws="none",
-                server_header=False,
-                limit_concurrency=CONNECTIONS_MAX,
-                timeout_graceful_shutdown=STOP_S,
-            )
-        )
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone."""
-        yield
+        async with serving(api.app(), self._held, name="bench", connections_max=CONNECTIONS_MAX):
+            try:
+                yield
+            finally:
+                self._timeline.close()
 
 
 def _bind(at: BenchAt) -> socket.socket:
