@@ -17,23 +17,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from cloud_stub.service import Service
+from cloud_stub.tls_port import HandshakeFailed, TlsPort
 from emulator.clock import Utc
 from emulator.errors import NetError, UsageError
 from emulator.faults import Fault, Injected
-from emulator.net.api import Address, Closer, Host, Stream
-from emulator.net.tls import TlsStream, tls_accept
+from emulator.net.api import Address, Host, Stream
+from emulator.net.tls import TlsStream
 
 HTTPS_PORT = 443
-HANDSHAKE_LIMIT_S = 15.0
 IDLE_LIMIT_S = 60
 """How long a connection without a request is kept."""
-CONNECTIONS_MAX = 4096
 STOP_LIMIT_S = 1.0
 
 ABORT = "abort"
 """In the state of a request: ends its connection at once, whatever has been sent of the reply."""
-
-HandshakeFailed = Callable[[Stream, NetError], None]
 
 ContextOf = Callable[[str | None], ssl.SSLContext]
 """Gives a server's TLS context with the good certificate (None) or a bad one, by the name that faults call it."""
@@ -62,6 +59,7 @@ class HttpsServer:
             (lambda: context) if isinstance(context, ssl.SSLContext) else context
         )
         self._port = port
+        self._tls = TlsPort(self.context, self.serve, self.failed, lambda: self.connections)
         self._failed = failed
         self._upgrade = upgrade
         self._config = Config(
@@ -78,21 +76,15 @@ class HttpsServer:
             timeout_keep_alive=IDLE_LIMIT_S,
         )
         self._state = ServerState()
-        self._listener: Closer | None = None
-        self._handshakes: set[Stream] = set()
         self._connections: set[_Connection] = set()
 
     async def start(self, host: Host) -> None:
         """Listen on a host. NetError when the port is taken."""
-        self._listener = await host.listen(self._port, self._accept)
+        await self._tls.start(host, self._port)
 
     async def stop(self) -> None:
         """Free the port and end every connection; requests under way get `STOP_LIMIT_S` to notice."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-        for stream in tuple(self._handshakes):
-            stream.abort()
+        self._tls.stop()
         for connection in tuple(self._connections):
             connection.abort()
         if tasks := set(self._state.tasks):
@@ -100,6 +92,11 @@ class HttpsServer:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        """Those that are open, their handshake done."""
+        return len(self._connections)
 
     def context(self) -> ssl.SSLContext:
         """What the next connection sees."""
@@ -109,22 +106,6 @@ class HttpsServer:
         """A TLS handshake came to nothing, here or where connections are accepted for this server."""
         if self._failed is not None:
             self._failed(stream, error)
-
-    def _accept(self, stream: Stream) -> None:
-        if len(self._handshakes) + len(self._connections) >= CONNECTIONS_MAX:
-            stream.abort()
-            return
-        self._handshakes.add(stream)
-
-        def ready(tls: TlsStream) -> None:
-            self._handshakes.discard(stream)
-            self.serve(tls)
-
-        def failed(error: NetError) -> None:
-            self._handshakes.discard(stream)
-            self.failed(stream, error)
-
-        tls_accept(stream, self._context(), ready, failed, timeout_s=HANDSHAKE_LIMIT_S)
 
     def serve(self, tls: TlsStream) -> None:
         """Answer the requests of a connection whose handshake is done."""

@@ -3,10 +3,10 @@
 import ssl
 from collections.abc import Mapping
 
-from cloud_stub.https import CONNECTIONS_MAX, HANDSHAKE_LIMIT_S, HTTPS_PORT, HttpsServer
-from emulator.errors import NetError
-from emulator.net.api import Closer, Host, Stream
-from emulator.net.tls import TlsStream, tls_accept
+from cloud_stub.https import HTTPS_PORT, HttpsServer
+from cloud_stub.tls_port import TlsPort
+from emulator.net.api import Host
+from emulator.net.tls import TlsStream
 from emulator.net.tls_context import Session
 
 
@@ -25,20 +25,15 @@ class NamedHosts:
         self._context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
         self._context.sslobject_class = Session
         self._context.sni_callback = self._choose
-        self._listener: Closer | None = None
-        self._handshakes: set[Stream] = set()
+        self._tls = TlsPort(lambda: self._context, self._serve, self._first.failed, self._connections)
 
     async def start(self, host: Host) -> None:
         """Listen on a host. NetError when the port is taken."""
-        self._listener = await host.listen(HTTPS_PORT, self._accept)
+        await self._tls.start(host, HTTPS_PORT)
 
     async def stop(self) -> None:
         """Free the port; the connections are the servers' affair."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
-        for stream in tuple(self._handshakes):
-            stream.abort()
+        self._tls.stop()
 
     def _choose(self, session: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         if isinstance(session, Session):
@@ -48,18 +43,8 @@ class NamedHosts:
     def _server(self, name: str) -> HttpsServer:
         return self._servers.get(name.lower(), self._first)
 
-    def _accept(self, stream: Stream) -> None:
-        if len(self._handshakes) >= CONNECTIONS_MAX:
-            stream.abort()
-            return
-        self._handshakes.add(stream)
+    def _serve(self, tls: TlsStream) -> None:
+        self._server(tls.info.server_name).serve(tls)
 
-        def ready(tls: TlsStream) -> None:
-            self._handshakes.discard(stream)
-            self._server(tls.info.server_name).serve(tls)
-
-        def failed(error: NetError) -> None:
-            self._handshakes.discard(stream)
-            self._first.failed(stream, error)
-
-        tls_accept(stream, self._context, ready, failed, timeout_s=HANDSHAKE_LIMIT_S)
+    def _connections(self) -> int:
+        return sum(server.connections for server in set(self._servers.values()))
