@@ -1,17 +1,11 @@
 """A host behind a link and a router, in virtual time, for tests."""
 
 import asyncio
-from collections.abc import Coroutine
 from random import Random
-from typing import Any
 
-import pytest
-
-from emulator.clock import SimLoop
-from emulator.errors import NetError, NetReason
 from emulator.faults import FaultSet, Undo
 from emulator.local import FACTORY, Mode
-from emulator.net.api import Address, Interface, Stream
+from emulator.net.api import Address, Interface
 from emulator.net.bearer import Bearer, Cable
 from emulator.net.link import Link
 from emulator.net.link_faults import LinkFault
@@ -23,20 +17,6 @@ from emulator.net.site import Site as SiteNetwork
 
 HUB = Address("10.0.2.1", 8883)
 DNS = Address("10.0.0.53", 53)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(story)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def serve(stream: Stream) -> None:
-    """A peer that takes what comes."""
-    Reader(stream)
 
 
 class Site:
@@ -72,9 +52,3 @@ async def read_exactly(reader: Reader, size: int) -> bytes:
     while len(received) < size:
         received += await reader.read(65536, 600)
     return received
-
-
-async def reason_of(attempt: Coroutine[Any, Any, Any]) -> NetReason:
-    with pytest.raises(NetError) as caught:
-        await attempt
-    return caught.value.reason

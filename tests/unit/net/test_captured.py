@@ -27,7 +27,8 @@ from emulator.profile import load_profile
 from emulator.wire.frame import TcpFlag
 from tests.captures import CaptureRead, read_capture
 from tests.unit.net.captured_wire import AWAY, GATEWAY, OWN, SERVER, Wire
-from tests.unit.net.shaped_site import DNS, HUB, serve
+from tests.unit.net.shaped_site import DNS, HUB
+from tests.unit.net.virtual_time import serve
 
 Story = Callable[[Wire], Awaitable[None]]
 Play = Callable[..., CaptureRead]

@@ -9,7 +9,8 @@ from emulator.net.bearer import Attached, Cable, NotAttached
 from emulator.net.link_faults import Down, Flapping
 from emulator.net.params import LinkParams
 from emulator.net.reader import Reader
-from tests.unit.net.shaped_site import HUB, Site, now, reason_of, run, serve
+from tests.unit.net.shaped_site import HUB, Site
+from tests.unit.net.virtual_time import now, reason_of, run, serve
 
 
 def test_a_lost_carrier_resets_both_ends_and_there_is_no_link_until_it_is_back() -> None:

@@ -1,25 +1,18 @@
 """The pull-style view of a stream."""
 
 import asyncio
-from collections.abc import Coroutine
 from random import Random
-from typing import Any
 
 import pytest
 
-from emulator.clock import SimLoop
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Stream
 from emulator.net.reader import HIGH_WATER_BYTES, Reader
 from emulator.net.sim import SimNet
 from emulator.net.sim_stream import SEGMENT_BYTES
+from tests.unit.net.virtual_time import run
 
 SERVER = Address("10.0.0.1", 80)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(story)
 
 
 async def pair() -> tuple[Reader, Stream]:

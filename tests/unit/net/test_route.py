@@ -22,7 +22,7 @@ from emulator.net.shaped import ShapedHost
 from emulator.net.sim import SimNet
 from emulator.net.site import Site
 from emulator.wire.address import BROADCAST
-from tests.unit.net.shaped_site import now, reason_of, run
+from tests.unit.net.virtual_time import now, reason_of, run
 
 HERE = Lan(IPv4Network("10.20.0.0/16"), "10.20.0.1")
 MINE, ROUTER, NEIGHBOUR, OUTSIDE = "10.20.16.1", "10.20.0.1", "10.20.0.53", "8.8.8.8"

@@ -15,7 +15,8 @@ from emulator.net.params import LinkParams
 from emulator.net.reader import Reader
 from emulator.net.shaped_stream import HIGH_WATER_BYTES
 from emulator.net.tls import TlsStream, client_context, server_context, tls_accept, tls_connect
-from tests.unit.net.shaped_site import DNS, HUB, Site, now, read_exactly, reason_of, run, serve
+from tests.unit.net.shaped_site import DNS, HUB, Site, read_exactly
+from tests.unit.net.virtual_time import now, reason_of, run, serve
 
 WIFI = LinkParams(delay_s=0.02, jitter_s=0.03, loss=0.05, rate_bps=1e6)
 LTE = LinkParams(delay_s=0.06, jitter_s=0.03, loss=0.005, rate_bps=375e3)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.layout import HUB_HOST, CertsDir
-from emulator.clock import Rtc, SimLoop
+from emulator.clock import Rtc
 from emulator.errors import NetError, NetReason
 from emulator.faults import Fault, FaultSet
 from emulator.local import FACTORY, Mode
@@ -30,19 +29,11 @@ from emulator.net.shaped import ORPHANS_MAX, SYN_BYTES, ShapedHost
 from emulator.net.sim import SimNet
 from emulator.net.site import Site
 from emulator.net.tls import client_context, server_context, tls_accept, tls_connect
+from tests.unit.net.virtual_time import now, reason_of, run
 
 HUB = Address("10.0.2.1", 8883)
 DNS, PORTAL_DNS = Address("10.0.0.53", 53), Address("10.0.0.80", 53)
 PORTAL, PROXY = Address("10.0.0.80", 8883), Address("10.0.0.81", 443)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(story)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Network:
@@ -79,12 +70,6 @@ class Network:
             await self.serve(HUB)
         ours = Reader(await self.charger.connect(HUB, timeout_s=30))
         return ours, self.accepted[HUB][-1]
-
-
-async def reason_of(attempt: Coroutine[Any, Any, Any]) -> NetReason:
-    with pytest.raises(NetError) as caught:
-        await attempt
-    return caught.value.reason
 
 
 @pytest.mark.parametrize(("fault", "lands_at"), [(CaptivePortal(), PORTAL), (Intercept(), PROXY)])

@@ -1,34 +1,17 @@
 """What the simulated network promises beyond the contract of every host: order, timing and repeatability."""
 
 import asyncio
-from collections.abc import Coroutine
 from random import Random
-from typing import Any
 
 import pytest
 
-from emulator.clock import SimLoop
 from emulator.errors import NetError, NetReason
-from emulator.net.api import Address, Interface, Stream
-from emulator.net.reader import Reader
+from emulator.net.api import Address, Interface
 from emulator.net.sim import SimNet
 from emulator.wire.address import BROADCAST
+from tests.unit.net.virtual_time import now, run, serve
 
 DHCP = Address(BROADCAST, 67)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(story)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-def serve(stream: Stream) -> None:
-    """A peer that takes what comes."""
-    Reader(stream)
 
 
 def test_every_packet_takes_the_latency_and_a_connection_takes_a_round_trip() -> None:

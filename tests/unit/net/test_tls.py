@@ -2,32 +2,26 @@
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
 from certs.layout import HUB_HOST, CertsDir
-from emulator.clock import Rtc, SimLoop
+from emulator.clock import Rtc
 from emulator.errors import NetError, NetReason
 from emulator.net.api import Address, Stream
 from emulator.net.reader import Reader
 from emulator.net.sim import SimHost, SimNet
 from emulator.net.tls import TlsStream, client_context, server_context, tls_accept, tls_connect
+from tests.unit.net.virtual_time import run
 
 HUB = Address("10.0.0.1", 8883)
 TODAY = datetime(2026, 6, 1, tzinfo=UTC)
 TLS_1_1 = (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_1)
 TLS_1_2 = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
 TLS_1_3 = (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3)
-
-
-def run(story: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(story)
 
 
 class World:

@@ -1,30 +1,13 @@
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from cloud_stub.hub.memory import HubMemory, hub_memory
-from cloud_stub.state.database import State
+from cloud_stub.hub.memory import HubMemory
 from cloud_stub.state.errors import ErrorCode, HubError
 from cloud_stub.state.identity import Seen
-from cloud_stub.state.registry import derived_keys
+from tests.unit.cloud_stub.state.charger_memory import SERIAL, memory_of
 
-NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 AT_NOON = "2026-06-01T12:00:00.000000Z"
-SERIAL = "ZPR000001"
-
-
-def memory_of(path: Path | None = None) -> HubMemory:
-    return hub_memory(State(path), derived_keys(b"s" * 32), lambda: NOON)
-
-
-@pytest.fixture
-def memory() -> Iterator[HubMemory]:
-    memory = memory_of()
-    memory.registry.produce(SERIAL)
-    yield memory
-    memory.state.close()
 
 
 def test_channels_are_kept_until_a_clean_session_forgets_them(memory: HubMemory) -> None:

@@ -1,31 +1,14 @@
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from cloud_stub.hub.memory import HubMemory, hub_memory
-from cloud_stub.state.database import State
+from cloud_stub.hub.memory import HubMemory
 from cloud_stub.state.errors import ErrorCode, HubError
 from cloud_stub.state.identity import DeviceSpec
-from cloud_stub.state.registry import derived_keys
 from cloud_stub.state.twin import TwinChange, TwinError
-
-NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-SERIAL = "ZPR000001"
-
-
-def memory_of(path: Path | None = None, at: datetime = NOON) -> HubMemory:
-    return hub_memory(State(path), derived_keys(b"s" * 32), lambda: at, settings={"Settings": {"711": "1"}})
-
-
-@pytest.fixture
-def memory() -> Iterator[HubMemory]:
-    memory = memory_of()
-    memory.registry.produce(SERIAL)
-    yield memory
-    memory.state.close()
+from tests.unit.cloud_stub.state.charger_memory import NOON, SERIAL, memory_of
 
 
 def test_a_charger_begins_with_its_settings_and_any_other_device_with_nothing(memory: HubMemory) -> None:
