@@ -132,7 +132,7 @@ class TlsStream(StreamAround):
         self._info: TlsInfo | None = None
         self._error: NetError | None = None
         self._read_paused = False
-        self._held = b""
+        self._held: bytes | memoryview = b""
         self._state = _State.HANDSHAKE
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out, timeout_s)
         stream.attach(self)
@@ -193,7 +193,7 @@ class TlsStream(StreamAround):
         if not self._held and len(data) <= BULK_BYTES:
             self._take(data)
             return
-        self._held += data
+        self._held = bytes(self._held) + data if self._held else data
         self._feed()
 
     def _feed(self) -> None:
@@ -202,7 +202,8 @@ class TlsStream(StreamAround):
             if self._state is _State.OPEN and (self._read_paused or self._receiver is None):
                 self._stream.pause_reading()
                 return
-            piece, self._held = self._held[:BULK_BYTES], self._held[BULK_BYTES:]
+            held = memoryview(self._held)  # what is left is not copied for every piece
+            piece, self._held = bytes(held[:BULK_BYTES]), held[BULK_BYTES:] or b""
             self._take(piece)
 
     def _take(self, data: bytes) -> None:
