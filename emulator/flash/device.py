@@ -1,12 +1,14 @@
 """Flash as a chip: sectors that are erased as a whole, and programmed once until they are erased again.
 
-Like NOR flash: an erased byte is 0xFF and programming can only clear bits. `program` and `erase` are the only places
-where anything is ever written, so every moment at which the power may fail can be counted (`faulty.CutDevice`).
+Like NOR flash: an erased byte is 0xFF and programming can only clear bits. `program`, of one sector or of several that
+are blank, and `erase` are the only places where anything is ever written, so every moment at which the power may fail
+can be counted (`faulty.CutDevice`).
 """
 
+import errno
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -40,14 +42,32 @@ class FlashDevice(Protocol):
     def programmed(self, sectors: int) -> list[int]:
         """Those of the first so many sectors that are not blank, in order."""
 
+    def is_blank(self, address: int, size: int) -> bool:
+        """Whether all of these bytes are 0xFF, over any number of sectors. The range must be on the chip."""
+
     def program(self, address: int, data: bytes) -> None:
         """Clear those bits that are 0 in `data`. It must not reach over the end of a sector. SectorError."""
+
+    def program_blank(self, address: int, data: bytes) -> None:
+        """Program bytes that are blank (`is_blank`), over any number of sectors: one write for each, in order.
+
+        SectorError: so it was up to this sector.
+        """
 
     def erase(self, sector: int) -> None:
         """Set every byte of a sector to 0xFF. SectorError."""
 
     def flush(self) -> None:
         """Return when everything so far is on the chip. Until then, writes to different sectors land in any order."""
+
+
+def by_sector(address: int, data: bytes, sector_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """What of the data goes into each sector, and where."""
+    at = 0
+    while at < len(data):
+        piece = data[at : at + sector_bytes - (address + at) % sector_bytes]
+        yield address + at, piece
+        at += len(piece)
 
 
 class MemoryDevice:
@@ -81,6 +101,14 @@ class MemoryDevice:
         held = self._own.keys() | self._shared.keys()
         return sorted(sector for sector in held if sector < sectors and self._held(sector).strip(b"\xff"))
 
+    def is_blank(self, address: int, size: int) -> bool:
+        first, within = divmod(address, self.sector_bytes)
+        last, end = divmod(address + size, self.sector_bytes)
+        if first == last:
+            return not self._held(first)[within:end].strip(b"\xff")
+        ends = (self._held(first)[within:], self._held(last)[:end])
+        return not any(held.strip(b"\xff") for held in (*ends, *map(self._held, range(first + 1, last))))
+
     def program(self, address: int, data: bytes) -> None:
         sector, within = divmod(address, self.sector_bytes)
         if within + len(data) > self.sector_bytes:
@@ -90,6 +118,10 @@ class MemoryDevice:
             data = _and(held[within:end].ljust(len(data), b"\xff"), data)
         # no bytearray: it takes more than it holds, in thousands of chargers
         self._own[sector] = b"".join((held[:within].ljust(within, b"\xff"), data, held[end:]))
+
+    def program_blank(self, address: int, data: bytes) -> None:
+        for start, piece in by_sector(address, data, self.sector_bytes):
+            self.program(start, piece)
 
     def erase(self, sector: int) -> None:
         if sector in self._shared:
@@ -136,17 +168,26 @@ class FileDevice:
         os.close(self._file)
 
     def read(self, address: int, size: int) -> bytes:
-        return os.pread(self._file, size, address).translate(_INVERTED)
+        return bytes(_complement(os.pread(self._file, size, address)))
 
     def programmed(self, sectors: int) -> list[int]:
-        held = (os.pread(self._file, self.sector_bytes, sector * self.sector_bytes) for sector in range(sectors))
-        return [sector for sector, image in enumerate(held) if image.strip(b"\0")]
+        size = self.sector_bytes
+        return [sector for sector in range(sectors) if not self.is_blank(sector * size, size)]
+
+    def is_blank(self, address: int, size: int) -> bool:
+        return self._is_hole(address, size) or os.pread(self._file, size, address) == bytes(size)
 
     def program(self, address: int, data: bytes) -> None:
         if address % self.sector_bytes + len(data) > self.sector_bytes:
             raise ValueError(f"{len(data)} bytes at {address} reach over the end of a sector")
-        before = self.read(address, len(data))
-        self._write(address, _and(before, data).translate(_INVERTED))
+        held = os.pread(self._file, len(data), address)
+        if held == bytes(len(data)):
+            self.program_blank(address, data)
+        else:
+            self._write(address, _or(held, _complement(data)))
+
+    def program_blank(self, address: int, data: bytes) -> None:
+        self._write(address, _complement(data))
 
     def erase(self, sector: int) -> None:
         self._write(sector * self.sector_bytes, bytes(self.sector_bytes))
@@ -154,13 +195,20 @@ class FileDevice:
     def flush(self) -> None:
         pass
 
-    def _write(self, address: int, data: bytes) -> None:
+    def _is_hole(self, address: int, size: int) -> bool:
+        """Whether the file has nothing there. To read a hole would have the kernel fill memory with zeros first."""
+        try:
+            return os.lseek(self._file, address, os.SEEK_DATA) >= address + size
+        except OSError as error:
+            return error.errno == errno.ENXIO  # nor anything behind it
+
+    def _write(self, address: int, data: bytes | bytearray) -> None:
         try:
             written = os.pwrite(self._file, data, address)
         except OSError:  # no room on the disk
             written = 0
         if written < len(data):
-            raise SectorError(address // self.sector_bytes)
+            raise SectorError((address + written) // self.sector_bytes)
 
 
 def _opened(directory: Path, size: int) -> int:
@@ -188,3 +236,11 @@ def _opened(directory: Path, size: int) -> int:
 
 def _and(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "little") & int.from_bytes(other, "little")).to_bytes(len(one), "little")
+
+
+def _complement(data: bytes) -> bytearray:
+    return bytearray(data).translate(_INVERTED)  # with bytes it takes twice as long
+
+
+def _or(one: bytes, other: bytes | bytearray) -> bytes:
+    return (int.from_bytes(one, "little") | int.from_bytes(other, "little")).to_bytes(len(one), "little")

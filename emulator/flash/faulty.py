@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 
-from emulator.flash.device import FlashDevice, SectorError
+from emulator.flash.device import FlashDevice, SectorError, by_sector
 
 
 class PowerCut(BaseException):
@@ -71,11 +71,19 @@ class CutDevice:
         self._require_power()
         return self.device.programmed(sectors)
 
+    def is_blank(self, address: int, size: int) -> bool:
+        self._require_power()
+        return self.device.is_blank(address, size)
+
     def program(self, address: int, data: bytes) -> None:
         def land(share: float) -> None:
             self.device.program(address, data[: round(len(data) * share)])
 
         self._write(address // self.sector_bytes, land)
+
+    def program_blank(self, address: int, data: bytes) -> None:
+        for start, piece in by_sector(address, data, self.sector_bytes):
+            self.program(start, piece)
 
     def erase(self, sector: int) -> None:
         def land(share: float) -> None:
@@ -152,9 +160,16 @@ class WearingDevice:
     def programmed(self, sectors: int) -> list[int]:
         return self.device.programmed(sectors)
 
+    def is_blank(self, address: int, size: int) -> bool:
+        return self.device.is_blank(address, size)
+
     def program(self, address: int, data: bytes) -> None:
         self._require_good(address // self.sector_bytes)
         self.device.program(address, data)
+
+    def program_blank(self, address: int, data: bytes) -> None:
+        for start, piece in by_sector(address, data, self.sector_bytes):
+            self.program(start, piece)
 
     def erase(self, sector: int) -> None:
         self._require_good(sector)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emulator.flash.api import FlashError, FlashReason
-from emulator.flash.device import SECTOR_BYTES, FileDevice, FlashDevice, MemoryDevice, SectorError
+from emulator.flash.device import SECTOR_BYTES, FileDevice, FlashDevice, MemoryDevice, SectorError, by_sector
 from emulator.flash.log import Log
 
 PARTITIONS = ("firmware.a", "firmware.b", "firmware.factory")
@@ -48,13 +48,15 @@ STANDARD = Layout()
 class FlashStore:
     """Implements `api.Flash` on a chip."""
 
-    __slots__ = ("_exchanged", "_log", "layout")
+    __slots__ = ("_exchanged", "_log", "_sized", "layout")
 
     def __init__(self, device: FlashDevice, layout: Layout = STANDARD) -> None:
         """Take what is on the chip; a blank one is empty flash."""
         self.layout = layout
         self._exchanged = False
         self._log = Log(device, layout.log_sectors)
+        self._sized: tuple[str, int] | None = None
+        """The blob whose size was read or written last, and that size."""
 
     @property
     def device(self) -> FlashDevice:
@@ -64,6 +66,7 @@ class FlashStore:
     @device.setter
     def device(self, device: FlashDevice) -> None:
         self._log.sectors.device = device
+        self._sized = None
         self._exchanged = True
 
     @property
@@ -92,7 +95,9 @@ class FlashStore:
 
     def blob_size(self, name: str) -> int:
         self.layout.start(name)
-        return int.from_bytes(self._log.get(_SIZE_PREFIX + name) or b"", "little")
+        if self._sized is None or self._sized[0] != name:
+            self._sized = name, int.from_bytes(self._log.get(_SIZE_PREFIX + name) or b"", "little")
+        return self._sized[1]
 
     def blob_read(self, name: str, offset: int, size: int) -> bytes:
         there = max(min(size, self.blob_size(name) - offset), 0)
@@ -100,6 +105,7 @@ class FlashStore:
 
     def blob_erase(self, name: str) -> None:
         self.layout.start(name)
+        self._sized = None
         self._log.delete(_SIZE_PREFIX + name)
 
     def blob_write(self, name: str, offset: int, data: bytes) -> None:
@@ -112,30 +118,35 @@ class FlashStore:
         self.device.flush()
         if end > size:
             self._log.put(_SIZE_PREFIX + name, end.to_bytes(8, "little"))
+            self._sized = name, end
 
     def _lay(self, name: str, offset: int, data: bytes, size: int) -> None:
         """Program a piece of a blob of `size` bytes, sector by sector."""
-        at = 0
-        while at < len(data):
-            room = self.layout.sector_bytes - (offset + at) % self.layout.sector_bytes
-            piece = data[at : at + room]
-            try:
-                self._program(self.layout.start(name) + offset + at, piece, self.layout.start(name) + size)
-            except SectorError as error:
-                raise FlashError(FlashReason.WORN, f"{name}: {error}") from None
-            at += len(piece)
+        start, device = self.layout.start(name), self.device
+        try:
+            if device.is_blank(start + offset, len(data)):
+                device.program_blank(start + offset, data)
+                return
+            for address, piece in by_sector(start + offset, data, device.sector_bytes):
+                device.program_blank(*self._with_room(address, piece, start + size))
+        except SectorError as error:
+            raise FlashError(FlashReason.WORN, f"{name}: {error}") from None
 
-    def _program(self, address: int, data: bytes, end: int) -> None:
-        """Program within a sector; first erase it if need be, but keep what lies in it before the address `end`."""
+    def _with_room(self, address: int, data: bytes, end: int) -> tuple[int, bytes]:
+        """What to program where, so that the data is in its sector and what lies before the address `end` stays.
+
+        The sector is erased if it is not blank there.
+        """
         device = self.device
-        if device.read(address, len(data)).strip(b"\xff"):
-            sector, within = divmod(address, device.sector_bytes)
-            start, after = address - within, address + len(data)
-            before = device.read(start, within)
+        if device.is_blank(address, len(data)):
+            return address, data
+        sector, within = divmod(address, device.sector_bytes)
+        start, after = address - within, address + len(data)
+        if len(data) < device.sector_bytes:
             behind = device.read(after, max(min(end, start + device.sector_bytes) - after, 0))
-            device.erase(sector)
-            address, data = start, before + data + behind
-        device.program(address, data)
+            data = device.read(start, within) + data + behind
+        device.erase(sector)
+        return start, data
 
 
 class MemoryFlash(FlashStore):

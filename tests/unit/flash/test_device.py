@@ -1,9 +1,11 @@
 """A chip in memory and a chip in a file: what they let through, and what the file is to the rest of the machine."""
 
+import resource
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emulator.errors import UsageError
-from emulator.flash.device import FILE_NAME, FileDevice, FlashDevice, MemoryDevice
+from emulator.flash.device import FILE_NAME, FileDevice, FlashDevice, MemoryDevice, SectorError
 from emulator.flash.store import Layout, file_flash
 
 SECTORS, SECTOR_BYTES = 5, 64
@@ -64,6 +66,60 @@ def test_programs_clear_bits_and_only_an_erase_sets_them(
     programmed = [sector for sector, image in enumerate(held) if set(image) != {0xFF}]
     assert device.programmed(SECTORS) == programmed
     assert device.programmed(2) == [sector for sector in programmed if sector < 2]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.lists(writes, max_size=6), st.integers(0, SECTORS * SECTOR_BYTES), st.binary(max_size=SECTORS * SECTOR_BYTES))
+def test_what_is_blank_is_programmed_over_any_number_of_sectors(
+    device: FlashDevice, story: list[tuple[int, int, bytes] | int], first: int, data: bytes
+) -> None:
+    for sector in range(SECTORS):
+        device.erase(sector)
+    for write in story:
+        if isinstance(write, int):
+            device.erase(write)
+        else:
+            sector, within, piece = write
+            device.program(sector * SECTOR_BYTES + within, piece[: SECTOR_BYTES - within])
+    chip = bytearray(device.read(0, SECTORS * SECTOR_BYTES))
+    data = data[: len(chip) - first]
+    blank = set(chip[first : first + len(data)]) <= {0xFF}
+    assert device.is_blank(first, len(data)) == blank
+    if blank:
+        device.program_blank(first, data)
+        chip[first : first + len(data)] = data
+    assert device.read(0, len(chip)) == chip
+
+
+def test_what_was_programmed_with_nothing_is_blank(device: FlashDevice) -> None:
+    device.program(SECTOR_BYTES, b"\xff" * SECTOR_BYTES)
+    assert device.is_blank(0, SECTORS * SECTOR_BYTES)
+    device.program(2 * SECTOR_BYTES, b"\xfe")
+    assert not device.is_blank(0, SECTORS * SECTOR_BYTES)
+    device.erase(2)
+    assert device.is_blank(0, SECTORS * SECTOR_BYTES)
+
+
+def test_a_disk_that_is_full_is_a_sector_that_takes_no_more(tmp_path: Path) -> None:
+    with closing(FileDevice(tmp_path, SECTORS, sector_bytes=SECTOR_BYTES)) as device:
+        with files_of(2 * SECTOR_BYTES + 10), pytest.raises(SectorError) as full:
+            device.program_blank(0, bytes(4 * SECTOR_BYTES))
+        assert full.value.sector == 2
+        assert device.read(0, 3 * SECTOR_BYTES) == bytes(2 * SECTOR_BYTES + 10) + b"\xff" * (SECTOR_BYTES - 10)
+        with files_of(3 * SECTOR_BYTES), pytest.raises(SectorError) as full:
+            device.program(3 * SECTOR_BYTES, b"a")
+        assert full.value.sector == 3
+
+
+@contextmanager
+def files_of(size_max: int) -> Iterator[None]:
+    """The system lets no file grow beyond so many bytes, as if there were no room on the disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_max, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_program_stays_within_its_sector(device: FlashDevice) -> None:

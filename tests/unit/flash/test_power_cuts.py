@@ -1,13 +1,16 @@
 """The power may fail at any write: what was put before is there, what was being put is there whole or not at all."""
 
+import itertools
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.flash.faulty import Cut
-from tests.unit.flash.stories import BLOBS, Append, Delete, Erase, Put, Step, check_cut, writes_of
+from emulator.flash.device import MemoryDevice
+from emulator.flash.faulty import Cut, CutDevice, until_cut
+from emulator.flash.store import FlashStore
+from tests.unit.flash.stories import BLOBS, SMALL, Append, Delete, Erase, Put, Step, check_cut, writes_of
 
 KEYS = ("lease", "session/00000001", "trust.bundle", "ключ")
 
@@ -38,6 +41,29 @@ def test_a_cut_at_any_write_of_any_story(story: list[Step], seed: int) -> None:
     rng = Random(seed)
     for at_write in range(1, writes_of(story) + 1):
         check_cut(story, cut(at_write, rng), at_mount=lambda number: cut(number, rng))
+
+
+@pytest.mark.parametrize("landed", LANDED)
+def test_after_a_cut_a_blob_is_as_long_as_the_chip_says(landed: float) -> None:
+    for at_write in itertools.count(1):
+        chip = MemoryDevice(SMALL.sectors, sector_bytes=SMALL.sector_bytes)
+        flash = FlashStore(chip, SMALL)
+        flash.blob_write("firmware.a", 0, b"a" * 600)
+        assert flash.blob_size("firmware.a") == 600
+        flash.device = dying = CutDevice(chip, Cut(at_write, landed))
+        flash.mount()
+        with until_cut():
+            flash.blob_write("firmware.a", 600, b"b" * 700)
+        flash.device = chip
+        flash.mount()
+        size = flash.blob_size("firmware.a")
+        assert size == FlashStore(chip, SMALL).blob_size("firmware.a")
+        assert flash.blob_read("firmware.a", 0, 2000) == (b"a" * 600 + b"b" * 700)[:size]
+        if not dying.dead:
+            assert size == 1300
+            assert at_write > 4
+            return
+        assert size in (600, 1300)
 
 
 def long_story() -> list[Step]:

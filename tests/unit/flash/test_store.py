@@ -72,6 +72,36 @@ def test_a_blob_is_written_piece_by_piece(make_flash: MakeFlash) -> None:
     assert make_flash().blob_size(slot) == 0
 
 
+class SeenDevice(MemoryDevice):
+    """Remembers what it is told to write."""
+
+    def __init__(self, sectors: int) -> None:
+        super().__init__(sectors)
+        self.seen: list[tuple[str, int]] = []
+
+    def program(self, address: int, data: bytes) -> None:
+        self.seen.append(("program", address // self.sector_bytes))
+        super().program(address, data)
+
+    def erase(self, sector: int) -> None:
+        self.seen.append(("erase", sector))
+        super().erase(sector)
+
+
+def test_a_block_is_written_once_to_each_sector_in_order() -> None:
+    device = SeenDevice(SLOTS.sectors)
+    flash = FlashStore(device, SLOTS)
+    first = SLOTS.start("firmware.b") // 4096
+    flash.blob_write("firmware.b", 0, bytes(65_536))
+    assert [write for write in device.seen if write[1] >= first] == [("program", first + n) for n in range(16)]
+    assert device.seen.index(("program", first + 15)) < len(device.seen) - 1, "its size is told before it is there"
+    flash.blob_erase("firmware.b")
+    device.seen.clear()
+    flash.blob_write("firmware.b", 0, b"new!" * 16_384)
+    both = [(what, first + n) for n in range(16) for what in ("erase", "program")]
+    assert [write for write in device.seen if write[1] >= first] == both
+
+
 @pytest.mark.parametrize("offset", [0, 1, 4095, 4096, 70_000])
 def test_a_blob_goes_over_what_an_older_one_has_left(make_flash: MakeFlash, offset: int) -> None:
     flash = make_flash()
