@@ -20,6 +20,7 @@ from emulator.clock import Rtc, SimLoop, Utc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.faults import Undo
+from emulator.flash.pool import SectorPool
 from emulator.flash.store import Layout
 from emulator.local import FACTORY
 from emulator.net.api import Closer, Host
@@ -57,6 +58,7 @@ class OneProcessWorld:
         self._profile = load_profile()
         self._cloud: Cloud | None = None
         self._state = State()
+        self._pool = SectorPool()
 
     async def start(self) -> None:
         """Build the network and start every service."""
@@ -127,7 +129,8 @@ class OneProcessWorld:
         drift_ppm = profile.clock.drift_ppm(self._rng(f"{serial}/clock"))
         rtc = Rtc(now, built_at=profile.firmware.built_at, drift_ppm=drift_ppm)
         trace = Trace(serial, self._options.sinks, now, lambda: rtc.now() if rtc.trusted else None)
-        flash = produced_flash(self.cloud.bundle.newest.reply, Layout(slot_bytes=profile.firmware.slot_bytes))
+        layout = Layout(slot_bytes=profile.firmware.slot_bytes)
+        flash = produced_flash(self.cloud.bundle.newest.reply, layout, pool=self._pool)
         capture = self._options.capture
         keylog = None if capture is None else capture.keylog
         return spec, Env(host, rtc, flash, trace, str(self._options.seed), meter, keylog)

@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from emulator.device.charger import Charger
+from emulator.flash.pool import SectorPool
 from emulator.memory import resident_kib
 from emulator.net.capture import NO_FILES, Capture, CaptureFiles, capturing
 from emulator.net.loopback import LoopbackPlan
@@ -212,6 +213,7 @@ async def _run(job: Job, capture: Capture | None) -> Tally:
     loop = asyncio.get_running_loop()
     counter = _Counter(len(job.devices), job.boots_at_once)
     profile = load_profile(job.profile)
+    pool = SectorPool()
     memory_kib, cpu_s = resident_kib(), time.process_time()
     async with asyncio.TaskGroup() as group:
         tasks, meters = [], []
@@ -226,7 +228,7 @@ async def _run(job: Job, capture: Capture | None) -> Tally:
                 (counter,),
                 loop.time,
                 seed=str(job.seed),
-                flash=job.cloud.flash(),
+                flash=job.cloud.flash(pool=pool),
                 capture=capture if number == 0 else None,
             )
             meters.append(env.meter)

@@ -16,6 +16,7 @@ from emulator.clock import Rtc, system_utc
 from emulator.env import Env, Spec
 from emulator.errors import UsageError
 from emulator.flash.api import Flash
+from emulator.flash.pool import SectorPool
 from emulator.flash.store import STANDARD, Layout, MemoryFlash
 from emulator.net.api import Host
 from emulator.net.capture import Capture
@@ -140,10 +141,13 @@ class RemoteCloud:
             bundle_key_pem=trusted.bundle_key_pem,
         )
 
-    def flash(self, flash: Flash | None = None) -> Flash:
-        """Flash as it leaves production, with the trust bundle; what `flash` has already, it keeps."""
+    def flash(self, flash: Flash | None = None, *, pool: SectorPool | None = None) -> Flash:
+        """Flash as it leaves production, with the trust bundle; what `flash` has already, it keeps.
+
+        Without `flash` it is in memory, and `pool` as in `produced_flash`.
+        """
         if flash is None:
-            return produced_flash(self.anchors.bundle)
+            return produced_flash(self.anchors.bundle, pool=pool)
         if flash.get(BUNDLE_KEY) is None:
             flash.put(BUNDLE_KEY, self.anchors.bundle)
         return flash
@@ -222,9 +226,12 @@ def charger_env(
     return Env(metered, rtc, flash, trace, seed, meter, keylog)
 
 
-def produced_flash(bundle: bytes, layout: Layout = STANDARD) -> MemoryFlash:
-    """Flash in memory as it leaves production, with a trust bundle; chargers with the same bundle share its bytes."""
-    return MemoryFlash(layout, shared=_production_image(bundle, layout))
+def produced_flash(bundle: bytes, layout: Layout = STANDARD, *, pool: SectorPool | None = None) -> MemoryFlash:
+    """Flash in memory as it leaves production, with a trust bundle; chargers with the same bundle share its bytes.
+
+    Chargers with the same `pool` share those of the image that they install.
+    """
+    return MemoryFlash(layout, shared=_production_image(bundle, layout), pool=pool)
 
 
 @lru_cache(maxsize=IMAGES_MAX)

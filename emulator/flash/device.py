@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from emulator.errors import EmulatorError, UsageError
+from emulator.flash.pool import SectorPool
 
 SECTOR_BYTES = 4096
 """What common NOR chips erase at once."""
@@ -73,17 +74,24 @@ def by_sector(address: int, data: bytes, sector_bytes: int) -> Iterator[tuple[in
 class MemoryDevice:
     """A chip in memory, which only costs what is programmed: a sector up to its last byte, a blank one nothing.
 
-    `shared` is what many chips left production with, by sector (`image` of a chip): each copies what it changes.
+    `shared` is what many chips left production with, by sector (`image` of a chip): each copies what it changes. With
+    `pool`, a sector that was programmed as a whole costs nothing where another chip of that pool holds the same.
     """
 
-    __slots__ = ("_own", "_shared", "sector_bytes", "sectors")
+    __slots__ = ("_own", "_pool", "_shared", "sector_bytes", "sectors")
 
     def __init__(
-        self, sectors: int, *, sector_bytes: int = SECTOR_BYTES, shared: Mapping[int, bytes] | None = None
+        self,
+        sectors: int,
+        *,
+        sector_bytes: int = SECTOR_BYTES,
+        shared: Mapping[int, bytes] | None = None,
+        pool: SectorPool | None = None,
     ) -> None:
         self.sector_bytes = sector_bytes
         self.sectors = sectors
         self._shared = _NOTHING if shared is None else shared
+        self._pool = pool
         self._own: dict[int, bytes] = {}
 
     def read(self, address: int, size: int) -> bytes:
@@ -117,7 +125,8 @@ class MemoryDevice:
         if within < len(held):
             data = _and(held[within:end].ljust(len(data), b"\xff"), data)
         # no bytearray: it takes more than it holds, in thousands of chargers
-        self._own[sector] = b"".join((held[:within].ljust(within, b"\xff"), data, held[end:]))
+        now = b"".join((held[:within].ljust(within, b"\xff"), data, held[end:]))
+        self._own[sector] = now if self._pool is None or len(data) < self.sector_bytes else self._pool.one_of(now)
 
     def program_blank(self, address: int, data: bytes) -> None:
         for start, piece in by_sector(address, data, self.sector_bytes):

@@ -8,6 +8,7 @@ from pathlib import Path
 from emulator.flash.api import FlashError, FlashReason
 from emulator.flash.device import SECTOR_BYTES, FileDevice, FlashDevice, MemoryDevice, SectorError, by_sector
 from emulator.flash.log import Log
+from emulator.flash.pool import SectorPool
 
 PARTITIONS = ("firmware.a", "firmware.b", "firmware.factory")
 LOG_SECTORS = 256  # invented; with 4 KiB each about four times what a charger ever keeps at once
@@ -154,9 +155,18 @@ class MemoryFlash(FlashStore):
 
     __slots__ = ("_chip",)
 
-    def __init__(self, layout: Layout = STANDARD, *, shared: Mapping[int, bytes] | None = None) -> None:
-        """`shared`: what it has left production with (`MemoryDevice.image`), kept once for many chargers."""
-        self._chip = MemoryDevice(layout.sectors, sector_bytes=layout.sector_bytes, shared=shared)
+    def __init__(
+        self,
+        layout: Layout = STANDARD,
+        *,
+        shared: Mapping[int, bytes] | None = None,
+        pool: SectorPool | None = None,
+    ) -> None:
+        """`shared`: what it has left production with (`MemoryDevice.image`), kept once for many chargers.
+
+        `pool` keeps once what many are updated to.
+        """
+        self._chip = MemoryDevice(layout.sectors, sector_bytes=layout.sector_bytes, shared=shared, pool=pool)
         super().__init__(self._chip, layout)
 
     def image(self) -> dict[int, bytes]:

@@ -8,7 +8,7 @@ import pytest
 
 from emulator.boot.roots import BUNDLE_KEY
 from emulator.errors import UsageError
-from emulator.flash import MemoryFlash
+from emulator.flash import MemoryFlash, SectorPool
 from emulator.remote import Anchors, RemoteCloud
 
 LOOPBACK = {"net": 3, "single": False, "ports": []}
@@ -62,6 +62,13 @@ def test_flash_leaves_production_with_the_bundle_and_keeps_one_that_it_has(ready
     used = MemoryFlash()
     used.put(BUNDLE_KEY, b"newer")
     assert cloud.flash(used) is used and used.get(BUNDLE_KEY) == b"newer"
+
+
+def test_flash_of_a_fleet_shares_what_its_chargers_install(ready: dict[str, Any]) -> None:
+    cloud, pool = RemoteCloud.from_ready(ready), SectorPool()
+    for _ in range(3):
+        cloud.flash(pool=pool).blob_write("firmware.b", 0, bytes(range(256)) * 32)
+    assert len(pool) == 1
 
 
 @pytest.mark.parametrize("missing", ["control", "bundle", *FILES])
