@@ -58,6 +58,15 @@ FIGURES: dict[str, Kind] = {
     "cloud.cpu_us_per_msg": Kind(
         "us", "processor time of the main process per message that a worker sends it: bus client and backend", False
     ),
+    "firmware.throughput_mib_s": Kind(
+        "MiB/s",
+        "a charger's update with an image of 32 MiB over TLS into flash in a file, every block verified, "
+        "beside a plain download",
+        goal=50.0,
+    ),
+    "firmware.peak_rss_growth_mib": Kind(
+        "MiB", "memory of the charger's process at the peak of an update beyond what it had before", False, 16.0
+    ),
     "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
     "data.day_mb": Kind("MB", "data of one charger in a day with one charge, beside what the manual says", False),
 }

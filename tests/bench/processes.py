@@ -125,6 +125,12 @@ class Cloud:
         clients: dict[str, Any] = (await self._control.get("/clients")).json()
         return clients
 
+    async def offer(self, version: str, size_bytes: int) -> None:
+        """Have the firmware server hand out a stand-in of this version. BenchError: it does not take that."""
+        reply = await self._control.post("/firmware", json={"version": version, "size_bytes": size_bytes})
+        if reply.is_error:
+            raise BenchError(f"cloud: firmware {version}: {reply.text}")
+
     async def drained(self) -> None:
         """Wait until nobody is connected. BenchError when that takes too long."""
         await self._until(lambda clients: not clients["connections"], "clients are still connected")

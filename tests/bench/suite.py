@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from emulator.errors import UsageError
 from tests.bench.day import days
 from tests.bench.figure import FIGURES, Figure
+from tests.bench.firmware import updates
 from tests.bench.hold import holding
 from tests.bench.logins import logins
 from tests.bench.machine import look
@@ -73,6 +74,7 @@ BENCHMARKS = (
         ),
         messages,
     ),
+    Benchmark("firmware", ("firmware.throughput_mib_s", "firmware.peak_rss_growth_mib"), updates),
     Benchmark("day", ("sim.charger_day_s", "data.day_mb"), days),
 )
 
