@@ -347,6 +347,7 @@ class Cloud:
             **self._common("firmware"),
             contexts=https_contexts_of(certs, network.api_host, self._parts.keylog),
             signers=certs.firmware_signers(),
+            certificates={"vouched": certs.vouched_certificate_pem()},
             check=self._check_key,
             download_host=network.devices_host,
             hosts={network.api_host: "api", network.old_api_host: "old_api", network.devices_host: "devices"},

@@ -1,5 +1,6 @@
 """The tables that are the emulator's surface: every row is explained, and named where a reader or a test finds it."""
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -125,6 +126,44 @@ def test_every_observation_is_explained_and_named_by_the_readme_or_a_test() -> N
 
 def test_every_reason_of_a_failure_is_in_the_readme() -> None:
     assert [why.value for why in table("emulator.boot.outcome", "Why") if not in_readme(why.value)] == []
+
+
+def test_every_reason_to_refuse_an_update_is_explained() -> None:
+    reasons = table("emulator.wire.update_reason", "UpdateReason")
+    statements = ast.parse((ROOT / "emulator/wire/update_reason.py").read_text(encoding="utf-8")).body
+    (members,) = (node.body for node in statements if isinstance(node, ast.ClassDef) and node.name == "UpdateReason")
+    explained = [isinstance(node, ast.Expr) for node in members[1:]]
+    assert explained == [False, True] * len(reasons)  # each value, and then what it means
+
+
+def attack_rows() -> list[tuple[frozenset[str], str, str]]:
+    """Faults, reason and test of each row of the README's table of attacks."""
+    section = README.partition("### The attacks, one by one\n")[2].partition("\n### ")[0]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")][2:]
+    return [
+        (frozenset(re.findall(r"`(firmware\.\w+)`", faults)), reason.strip("` "), test.strip("` "))
+        for _, faults, reason, test in rows
+    ]
+
+
+def attack_tests() -> dict[str, str]:
+    """The tests of the attack table that expect a refusal: their text by name."""
+    text = (ROOT / "tests/firmware/test_attacks.py").read_text(encoding="utf-8")
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    found = {node.name: ast.get_source_segment(text, node) or "" for node in functions if node.name.startswith("test_")}
+    return {name: body for name, body in found.items() if "refused(" in body}
+
+
+def test_the_readme_says_of_every_attack_which_fault_makes_it_and_why_it_is_refused() -> None:
+    tests, rows = attack_tests(), attack_rows()
+    assert sorted(test for _, _, test in rows) == sorted(tests)
+    for faults, reason, test in rows:
+        assert f"UpdateReason.{reason.upper()}" in tests[test], test
+        assert faults == set(re.findall(r'"(firmware\.\w+)"', tests[test])), test
+    others = README.partition("The reasons that no attack has to itself:")[2].partition(".\n")[0]
+    reasons = [*{reason for _, reason, _ in rows}, *re.findall(r"`(\w+)`", others)]
+    assert sorted(reasons) == sorted(reason.value for reason in table("emulator.wire.update_reason", "UpdateReason"))
+    assert {fault for faults, _, _ in rows for fault in faults} < {fault.kind for fault in listed_faults()}
 
 
 def test_every_scenario_is_explained_and_in_the_readme() -> None:

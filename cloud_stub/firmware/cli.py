@@ -18,6 +18,7 @@ from emulator.wire.firmware_keys import FirmwareKeys, key_id, load_public_key, s
 from emulator.wire.manifest import KEY_ID, Component, Manifest, decode_manifest, encode_manifest, parse_version
 from emulator.wire.manifest_fit import Running, check_fits
 from emulator.wire.payload import check_image
+from emulator.wire.signed_data import is_signed_data
 from emulator.wire.update_reason import FirmwareError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help="Build, sign, inspect and verify firmware images.")
@@ -209,7 +210,8 @@ def _summary(image: Path, manifest: Manifest) -> dict[str, Any]:
 
 
 def _in_words(image: Path, manifest: Manifest, signature: bytes) -> str:
-    signed = f"{len(signature)} bytes, not checked" if signature else "none"
+    form = " of CMS, which no charger takes" if is_signed_data(signature) else ""
+    signed = f"{len(signature)} bytes{form}, not checked" if signature else "none"
     lines = [
         f"{image}: {manifest.version}, {manifest.size_bytes} bytes in {len(manifest.blocks)} blocks",
         f"  for        {', '.join(manifest.hardware)}; serials {', '.join(manifest.serial_prefixes) or 'of all'}",

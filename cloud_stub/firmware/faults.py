@@ -92,8 +92,8 @@ class AlteredManifest(HostFault):
 
 @dataclass(frozen=True, kw_only=True)
 class CaKey(HostFault):
-    """The release is signed by a key that chargers were never told of, though a certificate of a CA that they trust
-    vouches for it."""
+    """The release is signed as RAUC and SWUpdate have it: in CMS, with a certificate to sign code that a CA has issued
+    whose root chargers trust for servers. They were never told of its key."""
 
     kind: ClassVar[str] = "firmware.ca_key"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from cloud_stub.firmware.cms import cms_signature
 from cloud_stub.firmware.faults import (
     CaKey,
     Expired,
@@ -64,6 +65,16 @@ def signed_by(good: Handed, signer: str, shelf: Shelf) -> Handed:
     return Handed(manifest, manifest, signer)
 
 
+def certified(good: Handed, shelf: Shelf) -> Handed:
+    """The same release, signed by a key that a CA has certified, with the certificate in the signature.
+
+    UsageError: there is no such key, or no certificate of it.
+    """
+    given = signed_by(good, CA_SIGNER, shelf)
+    made = cms_signature(given.signed, shelf.signers[CA_SIGNER], shelf.certificate(CA_SIGNER))
+    return replace(given, made_before=made)
+
+
 def _expired(manifest: Manifest, fault: Any, utc: datetime) -> Manifest:
     return replace(manifest, not_after=(utc - timedelta(seconds=fault.by_s)).replace(microsecond=0))
 
@@ -77,8 +88,8 @@ RELEASE_FAULTS: Mapping[type[HostFault], Callable[[Manifest, Any, datetime], Man
 }
 """Faults that change what a release says of itself, and how."""
 
-KEY_FAULTS: Mapping[type[HostFault], Callable[[Any], str]] = {
-    CaKey: lambda fault: CA_SIGNER,
-    RevokedKey: lambda fault: str(fault.signer),
+KEY_FAULTS: Mapping[type[HostFault], Callable[[Handed, Any, Shelf], Handed]] = {
+    CaKey: lambda good, fault, shelf: certified(good, shelf),
+    RevokedKey: lambda good, fault, shelf: signed_by(good, fault.signer, shelf),
 }
-"""Faults that have a release signed by another key, and by which."""
+"""Faults that have a release signed by another key, and how."""

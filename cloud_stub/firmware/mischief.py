@@ -71,9 +71,9 @@ class Mischief:
         for kind in RELEASE_FAULTS:
             if fault := self.strikes(kind, who):
                 given = handed.falsified(given, fault, self.utc())
-        for kind, signer in KEY_FAULTS.items():
+        for kind, sign in KEY_FAULTS.items():
             if fault := self.strikes(kind, who):
-                given = handed.signed_by(given, signer(fault), self.shelf)
+                given = sign(given, fault, self.shelf)
         return handed.altered(given) if self.strikes(AlteredManifest, who) else given
 
     def signer(self, given: Handed, who: Asking) -> str | None:

@@ -91,13 +91,15 @@ class FirmwareServer(HttpsService):
         check: CheckKey,
         download_host: str,
         hosts: Mapping[str, str] | None = None,
+        certificates: Mapping[str, str] | None = None,
     ) -> None:
         """`signers` by name: ``firmware`` is the one that chargers are born to trust, ``foreign`` one they never do.
 
+        `certificates`: the PEM of what a CA has issued for some of them.
         `hosts`: what faults call each host, by the name that clients call it.
         """
         super().__init__(rng=rng, utc=utc, now=now, contexts=contexts, app=Starlette(routes=self.routes()))
-        self.shelf = Shelf(signers)
+        self.shelf = Shelf(signers, certificates)
         self.roster: Roster = Nobody()
         self._check = check
         self._download_host = download_host

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.x509 import Certificate, load_pem_x509_certificate
 
 from cloud_stub.firmware import files
 from cloud_stub.firmware.image import FileImage, Image, MemoryImage
@@ -38,10 +39,13 @@ class Stock:
 
 
 class Shelf:
-    """Packages by offer. `signers` are the keys by name."""
+    """Packages by offer. `signers` are the keys by name, `certificates` the PEM of what CAs say of some of them."""
 
-    def __init__(self, signers: Mapping[str, EllipticCurvePrivateKey]) -> None:
+    def __init__(
+        self, signers: Mapping[str, EllipticCurvePrivateKey], certificates: Mapping[str, str] | None = None
+    ) -> None:
         self.signers = dict(signers)
+        self._certificates = dict(certificates or {})
         self.built = 0
         """How many packages were ever made."""
         self._stock: dict[Offer, Stock] = {}
@@ -65,6 +69,12 @@ class Shelf:
         if name not in self.signers:
             raise UsageError(f"signer {name}: not known; known are {', '.join(sorted(self.signers))}")
         return key_id(self.signers[name].public_key())
+
+    def certificate(self, name: str) -> Certificate:
+        """What a CA says of a key. UsageError: none does."""
+        if name not in self._certificates:
+            raise UsageError(f"signer {name}: has no certificate")
+        return load_pem_x509_certificate(self._certificates[name].encode())
 
     def _make(self, offer: Offer) -> Stock:
         signer_id = self.signer_id(offer.signer)

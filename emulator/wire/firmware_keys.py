@@ -5,7 +5,8 @@ signature is ECDSA P-256 with SHA-256 in DER (RFC 3279 section 2.2.3): ``openssl
 
 A charger is born with one key. Later keys, and the ids of those that must not sign any more, come as a block in the
 signed text of the trust bundle (`emulator.wire.bundle`), which older chargers skip. A certificate never vouches for
-firmware, whoever has issued it.
+firmware, whoever has issued it: a signature that brings one is refused as such, even if it is about a key that may
+sign, and whatever the manifest names.
 """
 
 import hashlib
@@ -28,11 +29,13 @@ from cryptography.hazmat.primitives.serialization import (
 from emulator.errors import UsageError
 from emulator.wire.json_fields import FieldError, Fields, canonical, count, json_object, text, texts
 from emulator.wire.manifest import KEY_ID, KEY_ID_CHARACTERS, MANIFEST_MAX_BYTES, Manifest, decode_manifest
+from emulator.wire.signed_data import is_signed_data
 from emulator.wire.update_reason import FirmwareError, UpdateReason, malformed
 
 SIGNATURE_BYTES = 71
 """Length of nearly all signatures that `sign` makes; one in 256 is shorter."""
-SIGNATURE_MAX_BYTES = 72
+SIGNATURE_MAX_BYTES = 16_384
+"""Of the file. An ECDSA signature has 72 at most; the rest is there to tell CMS, with a chain of certificates."""
 KEYS_MAX, REVOKED_MAX = 8, 64
 NUMBER_MAX = 2**31 - 1
 BLOCK_LABEL = "FIRMWARE KEYS"
@@ -94,11 +97,14 @@ def sign(data: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
 def verify(data: bytes, signature: bytes, keys: FirmwareKeys) -> Manifest:
     """The manifest in `data`, if a key that may sign it has signed it.
 
-    FirmwareError UNSIGNED, BAD_SIGNATURE, UNKNOWN_KEY, REVOKED_KEY or MALFORMED. Until the signature holds, `data` is
-    looked at for nothing but the choice between these.
+    FirmwareError UNSIGNED, CERTIFICATE_SIGNER, BAD_SIGNATURE, UNKNOWN_KEY, REVOKED_KEY or MALFORMED. Until the
+    signature holds, `data` is looked at for nothing but the choice between these.
     """
     if not signature:
         raise FirmwareError(UpdateReason.UNSIGNED, "there is no signature")
+    if is_signed_data(signature):
+        detail = "signed with a certificate: certificates vouch for servers, never for firmware"
+        raise FirmwareError(UpdateReason.CERTIFICATE_SIGNER, detail)
     for name, key in keys.may_sign().items():
         if _holds(data, signature, key):
             manifest = decode_manifest(data)

@@ -36,7 +36,12 @@ def test_wrong_signer_by_its_own_name() -> None:
 
 
 def test_key_that_only_the_ca_vouches_for() -> None:
-    refused(UpdateReason.UNKNOWN_KEY, {"kind": "firmware.ca_key"})
+    refused(UpdateReason.CERTIFICATE_SIGNER, {"kind": "firmware.ca_key"})
+
+
+def test_key_that_only_the_ca_vouches_for_without_its_certificate() -> None:
+    """Who leaves the certificate away is a stranger like any other."""
+    refused(UpdateReason.UNKNOWN_KEY, signer="vouched")
 
 
 def test_revoked_key() -> None:
@@ -45,7 +50,7 @@ def test_revoked_key() -> None:
         await life.world.command(SERIAL, 800, ["Update certificate"])
         await life.until("trust.fetched", version=version)
 
-    refused(UpdateReason.REVOKED_KEY, before=revoke)
+    refused(UpdateReason.REVOKED_KEY, {"kind": "firmware.revoked_key"}, signer="firmware-next", before=revoke)
 
 
 # A release that was signed, but is not for this charger now
@@ -53,6 +58,13 @@ def test_revoked_key() -> None:
 
 def test_rollback_behind_the_security_counter() -> None:
     refused(UpdateReason.ROLLBACK, {"kind": "firmware.rollback"})
+
+
+def test_an_older_version() -> None:
+    def older(life: Life) -> None:
+        cloud_of(life).firmware.offer("5.3.0.2", size_bytes=SMALL)
+
+    refused(UpdateReason.OLDER, offered=older)
 
 
 def test_freeze_with_a_release_whose_time_is_over() -> None:
@@ -86,6 +98,14 @@ def test_a_release_whose_time_is_not_over_yet_is_installed() -> None:
 
 def test_wrong_hardware() -> None:
     refused(UpdateReason.WRONG_HARDWARE, {"kind": "firmware.wrong_hardware"})
+
+
+def test_wrong_serial() -> None:
+    refused(UpdateReason.WRONG_SERIAL, {"kind": "firmware.wrong_serial"})
+
+
+def test_a_step_that_must_not_be_skipped() -> None:
+    refused(UpdateReason.NOT_FROM_HERE, {"kind": "firmware.not_from_here"})
 
 
 @pytest.mark.parametrize("component", ["computer", "mainboard", "fpga", "plc"])

@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificate
+
+from certs.layout import CertsDir
+from cloud_stub.firmware.cms import cms_signature
 
 pytestmark = pytest.mark.needs("openssl")
 
@@ -99,12 +103,59 @@ def test_what_openssl_signs_is_accepted(desk: Path) -> None:
         (desk / "image.bin.sig").write_bytes(ours)
 
 
-def test_openssl_agrees_that_the_old_root_vouches_for_a_key_whose_image_is_refused(desk: Path) -> None:
+@pytest.fixture(scope="module")
+def vouched(desk: Path) -> str:
+    """An image whose manifest names a key that the old root has certified; the result is the command to verify it."""
+    build = MADE[1].replace("firmware-signer", "vouched-signer").replace("image.bin", "vouched.bin")
+    assert run(desk, build).returncode == 0
+    return MADE[-1].replace("image.bin", "vouched.bin")
+
+
+def test_openssl_agrees_that_the_old_root_vouches_for_a_key_whose_image_is_refused(desk: Path, vouched: str) -> None:
     """The chain is good, and still nobody may sign firmware with it."""
     chain = run(desk, "openssl verify -CAfile keys/root-old.pem keys/vouched-signer.pem")
     assert chain.stdout.strip() == "keys/vouched-signer.pem: OK"
-    build = MADE[1].replace("firmware-signer", "vouched-signer").replace("image.bin", "vouched.bin")
-    for command in (build, "python -m cloud_stub firmware sign vouched.bin --key keys/vouched-signer.key"):
-        assert run(desk, command).returncode == 0
-    refused = run(desk, MADE[-1].replace("image.bin", "vouched.bin"))
+    assert run(desk, "python -m cloud_stub firmware sign vouched.bin --key keys/vouched-signer.key").returncode == 0
+    refused = run(desk, vouched)
     assert refused.returncode == 1 and "refused: unknown_key" in refused.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "cms",
+        "cms -noattr",
+        "cms -nodetach",
+        "cms -nocerts",
+        "cms -keyid -md sha512",
+        "cms -certfile keys/root-old.pem",
+        "cms -stream -nodetach",
+        "smime",
+    ],
+)
+def test_what_openssl_signs_with_a_certificate_is_refused_as_that(desk: Path, vouched: str, options: str) -> None:
+    """The way of RAUC and SWUpdate; openssl itself is content with it."""
+    tool, *more = options.split()
+    signer = "-signer keys/vouched-signer.pem -inkey keys/vouched-signer.key"
+    files = "-in vouched.bin.manifest -outform DER -out vouched.bin.sig"
+    assert run(desk, f"openssl {tool} -sign -binary {signer} {files} {' '.join(more)}").returncode == 0
+    trusted = "-CAfile keys/root-old.pem -purpose any -certfile keys/vouched-signer.pem"
+    content = f"-content vouched.bin.manifest {trusted} -in vouched.bin.sig -inform DER"
+    assert run(desk, f"openssl {tool} -verify -binary {content} -out /dev/null").returncode == 0
+    refused = run(desk, vouched)
+    assert refused.returncode == 1
+    assert refused.stdout == (
+        "vouched.bin: refused: certificate_signer: signed with a certificate: "
+        "certificates vouch for servers, never for firmware\n"
+    )
+
+
+def test_openssl_is_content_with_what_the_cloud_hands_out_for_a_key_of_a_ca(desk: Path) -> None:
+    certs = CertsDir(desk / "keys")
+    certificate = load_pem_x509_certificate(certs.vouched_certificate_pem().encode())
+    manifest = (desk / "image.bin.manifest").read_bytes()
+    made = cms_signature(manifest, certs.firmware_signers()["vouched"], certificate)
+    (desk / "handed-out.sig").write_bytes(made)
+    check = "openssl cms -verify -binary -inform DER -in handed-out.sig -content image.bin.manifest"
+    judged = run(desk, f"{check} -CAfile keys/root-old.pem -purpose any -out /dev/null")
+    assert judged.returncode == 0, judged.stderr

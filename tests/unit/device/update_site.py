@@ -97,6 +97,7 @@ async def build_site(
         now=loop.time,
         contexts=lambda bad: server_context(*(certs.bad(bad_downloads) if bad_downloads else certs.server(DOWNLOADS))),
         signers=certs.firmware_signers(),
+        certificates={"vouched": certs.vouched_certificate_pem()},
         check=lambda serial, key: (serial, key) == (SERIAL, KEY),
         download_host=download_host,
     )

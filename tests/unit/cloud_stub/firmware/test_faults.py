@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from certs.layout import CertsDir
 from cloud_stub.firmware.server import FirmwareServer
@@ -27,7 +26,6 @@ from emulator.wire.update_reason import FirmwareError, UpdateReason
 from tests.firmware_images import KEY_ID, KEYS, NEXT, SIGNER, STRANGER
 
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-VOUCHED = ec.derive_private_key(0xCA, ec.SECP256R1())
 SERIAL, OTHER = "ZPR000001", "ZPR000002"
 VERSION, COUNTER = "5.4.0.0", 7
 BLOCK = 65_536
@@ -48,7 +46,8 @@ class Site:
             utc=lambda: NOON + timedelta(seconds=self.now()),
             now=lambda: self.now(),
             contexts=lambda bad: server_context(*(certs.bad(bad) if bad else certs.server("api.zaptec.com"))),
-            signers={"firmware": SIGNER, "firmware-next": NEXT, "foreign": STRANGER, "vouched": VOUCHED},
+            signers={**certs.firmware_signers(), "firmware": SIGNER, "firmware-next": NEXT, "foreign": STRANGER},
+            certificates={"vouched": certs.vouched_certificate_pem()},
             check=lambda serial, key: True,
             download_host="devices.zaptec.com",
             hosts=HOSTS,
@@ -125,7 +124,7 @@ def site(certs: CertsDir) -> Site:
         ("firmware.unsigned", {}, UpdateReason.UNSIGNED),
         ("firmware.wrong_signer", {}, UpdateReason.BAD_SIGNATURE),
         ("firmware.altered_manifest", {}, UpdateReason.BAD_SIGNATURE),
-        ("firmware.ca_key", {}, UpdateReason.UNKNOWN_KEY),
+        ("firmware.ca_key", {}, UpdateReason.CERTIFICATE_SIGNER),
         ("firmware.rollback", {}, UpdateReason.ROLLBACK),
         ("firmware.expired", {}, UpdateReason.EXPIRED),
         ("firmware.wrong_hardware", {}, UpdateReason.WRONG_HARDWARE),
