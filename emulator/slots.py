@@ -4,8 +4,12 @@ An image is all components together (computer, mainboard, FPGA, PLC), and one re
 them switch together or not at all. A new image gets one boot to prove itself: unless that boot confirms it, the next
 one goes back to the image before. So a firmware that crashes, or a power cut before it is online, never leaves a
 charger without working firmware. The security counter is kept apart from all that: nothing takes it down.
+
+Before that one boot the boot loader hashes what lies in the slot, as MCUboot does: bits may have rotted since it was
+installed. What is relied on boots without that; what production has put in is read-only, and counts as good.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -15,14 +19,25 @@ from typing import Any
 from emulator.errors import EmulatorError
 from emulator.flash.api import Flash, FlashError
 from emulator.profile import Firmware
+from emulator.wire.update_reason import UpdateReason
 
 KEY, COUNTER_KEY = "firmware.slots", "firmware.counter"
 COUNTER_DIGITS_MAX = 20
+HASHED_BYTES = 65_536
+"""Read from a slot at once."""
 A, B, FACTORY = "a", "b", "factory"
 
 
 class SlotError(EmulatorError):
     """A change that the slots cannot take now."""
+
+
+class DamagedError(SlotError):
+    """The image that is to boot is not what was installed; `version` is what it was."""
+
+    def __init__(self, version: str, slot: str) -> None:
+        super().__init__(f"{version} in slot {slot} is not what was installed")
+        self.version = version
 
 
 class Return(StrEnum):
@@ -34,33 +49,50 @@ class Return(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What is known of the image in a slot: its security counter, and the version of each component that it brought."""
+    """What is known of the image in a slot: its security counter, the version of each component that it brought, its
+    length, and its SHA-256 in hex. The last is empty for what production has put in, of which no byte is in flash."""
 
     version: str
     counter: int
     components: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """An image that does not boot any more: UNCONFIRMED, DAMAGED, or FLASH if flash cannot remember its trial."""
+
+    version: str
+    reason: UpdateReason
 
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """What a boot started. `rolled_back`: the image in the other slot did not prove itself and was given up."""
+    """What a boot started. `given_up`: what this boot, or one before it, has given up and `Slots.told` not heard of."""
 
     version: str
     slot: str
-    rolled_back: bool
+    given_up: GivenUp | None = None
     components: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether another image was to run."""
+        return self.given_up is not None
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What flash remembers: the slot to rely on, the image in A and B, the slot that was relied on before, and one
-    that still has to prove itself."""
+    """What flash remembers: the slot to rely on, the image in A and B, the slot that was relied on before, one that
+    still has to prove itself, and one that was given up, until that is told."""
 
     active: str
     images: Mapping[str, Image]
     previous: str | None = None
     pending: str | None = None
     tried: bool = False
+    given_up: GivenUp | None = None
 
 
 class Slots:
@@ -80,17 +112,24 @@ class Slots:
     def boot(self) -> Booted:
         """Power-on: choose the slot to run. A pending image is tried once; if it was not confirmed it is given up.
 
-        So it is when flash cannot remember the trial: what boots then is what is relied on. No FlashError.
+        So it is when it is not what was installed, or flash cannot remember the trial: what boots then is what is
+        relied on. No FlashError.
         """
         record = self._record
         if record.pending is None:
             self._booted = self._run(record.active)
-        elif record.tried or not self._saved(replace(record, tried=True)):
-            self._saved(replace(record, pending=None, tried=False))
-            self._booted = self._run(record.active, rolled_back=True)
-        else:
+        elif (reason := self._objection(record, record.pending)) is None:
             self._booted = self._run(record.pending)
+        else:
+            given_up = GivenUp(self._image(record.pending).version, reason)
+            self._saved(replace(record, pending=None, tried=False, given_up=given_up))
+            self._booted = replace(self._run(record.active), given_up=given_up)
         return self._booted
+
+    def told(self) -> None:
+        """It is written down elsewhere what was given up: no later boot is to speak of it. No FlashError."""
+        if self._record.given_up is not None:
+            self._saved(replace(self._record, given_up=None))
 
     @property
     def running(self) -> Booted:
@@ -150,10 +189,9 @@ class Slots:
         if without != record:
             self._save(without)
 
-    def install(self, version: str, counter: int, components: Mapping[str, str] | None = None) -> None:
+    def install(self, image: Image) -> None:
         """A verified image is complete in the inactive slot: boot it next. SlotError while `pending`."""
         self._require_confirmed()
-        image = Image(version, counter, dict(components or {}))
         images = {**self._record.images, self.inactive: image}
         previous = None if self._record.previous == self.inactive else self._record.previous
         self._save(replace(self._record, images=images, previous=previous, pending=self.inactive, tried=False))
@@ -161,7 +199,8 @@ class Slots:
     def go_back(self, to: Return) -> Image:
         """Boot an older image next (command 202), which has to prove itself like a new one. `counter` stays.
 
-        SlotError: there is none, it runs already, or the running one is not confirmed.
+        SlotError: there is none, it runs already, or the running one is not confirmed. DamagedError: it is not what
+        was installed.
         """
         self._require_confirmed()
         slot = self._record.previous if to is Return.PREVIOUS else FACTORY
@@ -169,15 +208,35 @@ class Slots:
             raise SlotError("there is no previous image")
         if slot == self._booted.slot:
             raise SlotError("the factory image runs already")
+        if not self._intact(slot):
+            raise DamagedError(self._image(slot).version, slot)
         self._save(replace(self._record, pending=slot, tried=False))
         return self._image(slot)
 
     def _image(self, slot: str) -> Image:
         return self._factory if slot == FACTORY else self._record.images[slot]
 
-    def _run(self, slot: str, *, rolled_back: bool = False) -> Booted:
+    def _objection(self, record: _Record, pending: str) -> UpdateReason | None:
+        """Why the image on trial is not to boot; None: it is, and flash remembers that it was."""
+        if record.tried:
+            return UpdateReason.UNCONFIRMED
+        if not self._intact(pending):
+            return UpdateReason.DAMAGED
+        return None if self._saved(replace(record, tried=True)) else UpdateReason.FLASH
+
+    def _intact(self, slot: str) -> bool:
+        image, blob, digest = self._image(slot), self.blob(slot), hashlib.sha256()
+        if not image.sha256:
+            return True  # as production has put it in
+        if self._flash.blob_size(blob) != image.size_bytes:
+            return False
+        for offset in range(0, image.size_bytes, HASHED_BYTES):
+            digest.update(self._flash.blob_read(blob, offset, HASHED_BYTES))
+        return digest.hexdigest() == image.sha256
+
+    def _run(self, slot: str) -> Booted:
         image = self._image(slot)
-        return Booted(image.version, slot, rolled_back, image.components)
+        return Booted(image.version, slot, self._record.given_up, image.components)
 
     def _require_confirmed(self) -> None:
         if self.pending:
@@ -202,7 +261,8 @@ def _decode(data: bytes | None) -> _Record | None:
     try:
         raw = json.loads(data)
         images = {str(slot): _image(image) for slot, image in raw["images"].items()}
-        record = _Record(raw["active"], images, raw["previous"], raw["pending"], bool(raw["tried"]))
+        given_up = _given_up(raw["given_up"])
+        record = _Record(raw["active"], images, raw["previous"], raw["pending"], bool(raw["tried"]), given_up)
         bootable = {*images, FACTORY}
         known = record.active in bootable and {record.pending, record.previous} <= {None, *bootable}
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -212,7 +272,11 @@ def _decode(data: bytes | None) -> _Record | None:
 
 def _image(raw: Any) -> Image:
     components = {str(name): str(version) for name, version in raw["components"].items()}
-    return Image(str(raw["version"]), int(raw["counter"]), components)
+    return Image(str(raw["version"]), int(raw["counter"]), components, int(raw["size_bytes"]), str(raw["sha256"]))
+
+
+def _given_up(raw: Any) -> GivenUp | None:
+    return None if raw is None else GivenUp(str(raw["version"]), UpdateReason(raw["reason"]))
 
 
 def _number(text: bytes) -> int:

@@ -3,6 +3,7 @@
 from emulator.boot.outcome import Degraded, Outcome, Passed, Why
 from emulator.boot.state import Boot
 from emulator.flash.api import FlashError
+from emulator.wire.update_reason import UpdateReason
 
 
 async def firmware(boot: Boot) -> Outcome:
@@ -21,8 +22,9 @@ async def firmware(boot: Boot) -> Outcome:
             return _unconfirmed(boot, str(error))
         boot.image_updates.apply(running.version, boot.env.rtc.now())
         boot.notes["confirmed"] = True
-    if running.rolled_back:
-        return Degraded(Why.FIRMWARE_ROLLED_BACK, running.version)
+    if running.given_up is not None:
+        damaged = running.given_up.reason is UpdateReason.DAMAGED
+        return Degraded(Why.FIRMWARE_DAMAGED if damaged else Why.FIRMWARE_ROLLED_BACK, running.version)
     return Passed(running.version)
 
 

@@ -56,6 +56,7 @@ class Why(StrEnum):
     HUB_REFUSED = "hub_refused"
     HUB_BROKEN = "hub_broken"
     FIRMWARE_ROLLED_BACK = "firmware_rolled_back"
+    FIRMWARE_DAMAGED = "firmware_damaged"
     FIRMWARE_UNCONFIRMED = "firmware_unconfirmed"
 
 

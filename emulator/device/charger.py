@@ -57,7 +57,7 @@ class Charger:
         outbox = Outbox(env.flash, spec.profile.telemetry.outbox_max, self._skipped)
         self.uplink: Uplink = Uplink(env, spec.profile.hub, outbox)
         self.updates: Updates = Updates(
-            env, spec.profile.firmware, free=self._free, car=lambda: self.charge.outlet.car is not None
+            env, spec.profile.firmware, outbox, free=self._free, car=lambda: self.charge.outlet.car is not None
         )
         self.diagnostics_log: DiagnosticsLog = DiagnosticsLog(env.flash)
         self.boots: list[BootReport] = []
@@ -370,7 +370,7 @@ class Charger:
         del self.boots[:-LIVES_MAX], self.power_ons[:-LIVES_MAX]
         self.charge.power_on(Identity(self.spec.serial, self.firmware))
         life.reporter.prime(self.value, self.charge.session_kwh())
-        self.updates.booted(slots, before, self.uplink.outbox)
+        self.updates.booted(slots)
         return life
 
     def _free(self) -> Life | None:

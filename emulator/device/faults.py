@@ -5,15 +5,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from emulator.boot.roots import BUNDLE_KEY
 from emulator.errors import UsageError
 from emulator.faults import Condition, Undo
+from emulator.flash.api import FlashError
 from emulator.flash.faulty import Cut, CutDevice, WearingDevice
 from emulator.flash.store import FlashStore
+from emulator.slots import Slots
 
 if TYPE_CHECKING:
     from emulator.device.charger import Charger
@@ -171,6 +173,32 @@ class MainboardStuck(DeviceFault):
         return loosen
 
 
+@dataclass(frozen=True, kw_only=True)
+class SlotDamaged(DeviceFault):
+    """A bit of the firmware image in a slot has flipped, which its trial finds out, or command 202 before that (M6).
+
+    ``inactive`` is the slot that is not relied on: it holds the image that was installed last, or the previous one.
+    UsageError: nothing was ever written there; what production has put in cannot be damaged.
+    """
+
+    kind: ClassVar[str] = "device.slot_damaged"
+    slot: Literal["inactive", "a", "b"] = "inactive"
+
+    def strike(self, charger: "Charger") -> Undo:
+        flash, slots = charger.env.flash, Slots(charger.env.flash, charger.spec.profile.firmware)
+        slot = slots.inactive if self.slot == "inactive" else self.slot
+        blob = slots.blob(slot)
+        if not (size_bytes := flash.blob_size(blob)):
+            raise UsageError(f"slot: there is no image in slot {slot}")
+        middle = size_bytes // 2
+        (byte,) = flash.blob_read(blob, middle, 1)
+        try:
+            flash.blob_write(blob, middle, bytes((byte ^ 1,)))
+        except FlashError as error:
+            raise UsageError(f"slot: {error}") from None
+        return lambda: None
+
+
 class FlashFault(DeviceFault):
     """A fault of the chip that flash is on."""
 
@@ -254,7 +282,7 @@ FAULTS: Mapping[str, type[DeviceFault]] = {
     fault.kind: fault
     for fault in (
         *(WrongKey, RtcJump, RtcLost, RtcBattery, RtcDrift),
-        *(BundleLost, BundleDamaged, PowerCut, MainboardStuck),
+        *(BundleLost, BundleDamaged, PowerCut, MainboardStuck, SlotDamaged),
         *(FlashFull, FlashWorn, PowerCutAtWrite),
     )
 }

@@ -298,8 +298,9 @@ REQUEST = (721, 710)
 """Sent when the hub is back and a car still waits for its grant (zaptec.md section 10, "coming back")."""
 CARD_SHOWN = ((722,), (714, 702, 710))
 """After a card was read, a message each (zaptec.md section 9)."""
-GREETING = (STARTUP, FULL, LOCAL, POWER, (866, 823), (952,))
-"""What the first connection after power-on sends, a message each. That 823 goes with 866 is invented."""
+GREETING = (STARTUP, FULL, LOCAL, POWER, (866, 823), (952,), (930, 931))
+"""What the first connection after power-on sends, a message each. That 823 goes with 866 is invented, and that images
+are listed there, if there are any: a power cut may have kept the change from being reported."""
 
 
 def by_cadence(cadence: Cadence) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ from emulator.machines.update_steps import (
 )
 from emulator.machines.updater import PassedOver, Updater
 from emulator.machines.updater_go import GoUpdater
-from emulator.slots import Slots
+from emulator.slots import Image, Slots
 from emulator.wire.firmware import (
     LOCATION_MAX_BYTES,
     Location,
@@ -113,6 +113,11 @@ async def update_firmware(
     return Installed(end.manifest.version, tuple(updater.passed_over))
 
 
+def _image_of(manifest: Manifest) -> Image:
+    components, sha256 = manifest.versions(), manifest.sha256.hex()
+    return Image(manifest.version, manifest.security_counter, components, manifest.size_bytes, sha256)
+
+
 def _rejected(env: Env, end: Reject, version: str = "", passed_over: tuple[PassedOver, ...] = ()) -> Rejected:
     env.trace.emit("update.rejected", reason=end.reason.value, detail=end.detail)
     return Rejected(end.reason, end.detail, version, passed_over)
@@ -147,7 +152,7 @@ class _Update:
     def install(self, manifest: Manifest) -> Install | Reject:
         """Have the image boot next; Reject if flash cannot remember that."""
         try:
-            self._slots.install(manifest.version, manifest.security_counter, manifest.versions())
+            self._slots.install(_image_of(manifest))
         except FlashError as error:
             return Reject(UpdateReason.FLASH, str(error))
         return Install(manifest)

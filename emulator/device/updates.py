@@ -7,11 +7,11 @@ from emulator.boot.image_updates import ImageUpdates
 from emulator.boot.mainboard import Mainboard
 from emulator.device.outbox import Outbox
 from emulator.device.update_order import UpdateOrder, When
-from emulator.device.upgrade import tell_rolled_back
+from emulator.device.upgrade import tell_not_back, tell_rolled_back
 from emulator.env import Env
 from emulator.flash.api import FlashError
 from emulator.profile import Firmware
-from emulator.slots import Image, Return, SlotError, Slots
+from emulator.slots import DamagedError, Image, Return, SlotError, Slots
 from emulator.wire.update_reason import UpdateReason
 
 if TYPE_CHECKING:
@@ -24,12 +24,19 @@ class Updates:
     `free` gives the life that could begin an update now; None: off, or an update or a reboot is under way.
     """
 
-    __slots__ = ("_car", "_env", "_free", "images", "mainboard", "order")
+    __slots__ = ("_car", "_env", "_free", "_outbox", "images", "mainboard", "order")
 
     def __init__(
-        self, env: Env, firmware: Firmware, *, free: Callable[[], "Life | None"], car: Callable[[], bool]
+        self,
+        env: Env,
+        firmware: Firmware,
+        outbox: Outbox,
+        *,
+        free: Callable[[], "Life | None"],
+        car: Callable[[], bool],
     ) -> None:
         self._env = env
+        self._outbox = outbox
         self._free = free
         self._car = car
         self.order = UpdateOrder(env.flash)
@@ -63,25 +70,33 @@ class Updates:
             life.start_update()
 
     def go_back(self, to: Return) -> Image | None:
-        """Have an older image boot next. None: there is none, or it is not the time for it."""
+        """Have an older image boot next. None: there is none, or it is not the time for it.
+
+        Of one that is damaged the cloud is told.
+        """
         if (life := self._free()) is None:
             return None
         try:
             image = life.boot.slots.go_back(to)
         except (SlotError, FlashError) as error:
             self._env.trace.emit("device.not_back", to=to.value, detail=str(error))
+            if isinstance(error, DamagedError):
+                self.images.fail(error.version, self._env.rtc.now(), UpdateReason.DAMAGED.value)
+                tell_not_back(self._outbox, self._env, error)
+                life.wake()
             return None
         self.order.drop()
         return image
 
-    def booted(self, slots: Slots, before: str, outbox: Outbox) -> None:
-        """Drop the order of an update that boots now; tell of one that has not proved itself.
+    def booted(self, slots: Slots) -> None:
+        """Drop the order of an update that boots now; tell of an image that was given up.
 
-        `before` is the version that ran before this boot.
+        If the power fails in the middle of that, the next boot tells of it once more.
         """
+        running = slots.running
         if slots.pending:
             self.order.drop()
-        if slots.running.rolled_back:
-            given_up = "" if before == slots.running.version else before
-            self.images.fail(given_up, self._env.rtc.now(), UpdateReason.UNCONFIRMED.value)
-            tell_rolled_back(outbox, self._env, slots.running.version)
+        if running.given_up is not None:
+            self.images.fail(running.given_up.version, self._env.rtc.now(), running.given_up.reason.value)
+            tell_rolled_back(self._outbox, self._env, running.version, running.given_up)
+            slots.told()

@@ -23,7 +23,7 @@ from emulator.net.http import https_client
 from emulator.net.meter import Purpose
 from emulator.net.metered import host_for
 from emulator.net.tls import client_context
-from emulator.slots import Slots
+from emulator.slots import DamagedError, GivenUp, Slots
 from emulator.wire.firmware_keys import FirmwareKeys
 from emulator.wire.messages import EventType, Observation, event, observation
 from emulator.wire.update_reason import UpdateReason
@@ -76,10 +76,17 @@ async def upgrade(
     return result
 
 
-def tell_rolled_back(outbox: Outbox, env: Env, version: str) -> None:
-    """Tell the cloud, as soon as it can be reached, that a new image has not proved itself; `version` runs again."""
-    outbox.put(_security(env, "RolledBack", UpdateReason.UNCONFIRMED))
-    outbox.put(_line(env, EventType.WARNING, f"rolled back to {version}"))
+def tell_rolled_back(outbox: Outbox, env: Env, running: str, given_up: GivenUp) -> None:
+    """Tell the cloud, as soon as it can be reached, that `running` runs, for another image was given up."""
+    outbox.put(_security(env, "RolledBack", given_up.reason))
+    why = f"{given_up.version} {given_up.reason.value}"
+    outbox.put(_line(env, EventType.WARNING, f"rolled back to {running}: {why}"))
+
+
+def tell_not_back(outbox: Outbox, env: Env, error: DamagedError) -> None:
+    """Tell it that there is no way back to an image, for that is damaged."""
+    outbox.put(_security(env, "Rejected", UpdateReason.DAMAGED))
+    outbox.put(_line(env, EventType.WARNING, f"{UpdateReason.DAMAGED.value}: {error}"))
 
 
 def _told(env: Env, result: Result) -> list[bytes]:

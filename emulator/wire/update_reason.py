@@ -58,6 +58,8 @@ class UpdateReason(StrEnum):
     """The timer over the whole update ran out."""
     UNCONFIRMED = "unconfirmed"
     """The image that runs is still on trial."""
+    DAMAGED = "damaged"
+    """What lies in its slot is not what was installed there: bits of it have rotted."""
     FLASH = "flash"
     """The charger's own flash is full, or worn out."""
 

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 from cloud_stub.firmware.offer import Offer
@@ -18,6 +17,9 @@ from emulator.flash.faulty import Cut, CutDevice
 from emulator.flash.store import Layout
 from emulator.slots import Slots
 from emulator.trace import TraceEvent
+from emulator.wire.firmware_keys import FirmwareKeys, sign, verify
+from emulator.wire.payload import check_image
+from emulator.wire.update_reason import FirmwareError
 from emulator.world import WorldOptions, load_world
 from tests.firmware.cut_host import CutHost
 
@@ -39,7 +41,7 @@ class Trial:
     charger: Charger
     host: CutHost
     boots: list[tuple[str, bool]] = field(default_factory=list)
-    """Version of each boot, and whether the image in its slot is that release, byte by byte."""
+    """Version of each boot, and whether its slot holds that release: see `genuine`."""
     orders: int = 0
 
     @property
@@ -81,27 +83,34 @@ class Trial:
 
     def see(self, event: TraceEvent) -> None:
         if event.name == "device.power_on":
-            version, slot = event.data["firmware"], event.data["slot"]
-            stored = self.flash.blob_read(f"firmware.{slot}", 0, IMAGE_BYTES)
-            whole = self.flash.blob_size(f"firmware.{slot}") == IMAGE_BYTES
-            self.boots.append((version, whole and sha256(stored).digest() == digest_of(version)))
+            version = event.data["firmware"]
+            self.boots.append((version, self.genuine(version, f"firmware.{event.data['slot']}")))
+
+    def genuine(self, version: str, blob: str) -> bool:
+        """Whether these bytes, no more and no fewer, are the image of a manifest of this version whose signature holds
+        by the key that the charger was born with."""
+        if version not in papers():
+            return False
+        keys, size = FirmwareKeys((self.charger.spec.firmware_key_pem,)), self.flash.blob_size(blob)
+        try:
+            manifest = verify(*papers()[version], keys)
+            blocks = range(0, size, manifest.block_bytes)
+            check_image(manifest, (self.flash.blob_read(blob, at, manifest.block_bytes) for at in blocks))
+        except FirmwareError:
+            return False
+        return (manifest.version, manifest.size_bytes) == (version, size)
 
 
 @cache
-def digest_of(version: str) -> bytes | None:
-    """SHA-256 of a release as the cloud makes it; None: it is neither OLD nor NEW."""
-    return _digests().get(version)
-
-
-@cache
-def _digests() -> Mapping[str, bytes]:
-    found: dict[str, bytes] = {}
+def papers() -> Mapping[str, tuple[bytes, bytes]]:
+    """Manifest and signature of OLD and NEW, as the cloud hands them out."""
+    found: dict[str, tuple[bytes, bytes]] = {}
 
     async def story(trial: Trial) -> None:
         shelf = trial.world.cloud.firmware.shelf
         for version in (OLD, NEW):
-            image = shelf.get(Offer(version, size_bytes=IMAGE_BYTES)).image
-            found[version] = sha256(image.read(0, IMAGE_BYTES)).digest()
+            stock = shelf.get(Offer(version, size_bytes=IMAGE_BYTES))
+            found[version] = (stock.manifest, sign(stock.manifest, shelf.signers[stock.signer]))
 
     _play(story, None, None, lambda trial: False)
     return found
@@ -137,7 +146,7 @@ def play(
         await trial.until_online()
         await story(trial)
 
-    digest_of(OLD)
+    papers()
     return _play(offered, _flash_with_the_old_image(), at_event, on_event)
 
 

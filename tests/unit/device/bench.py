@@ -19,11 +19,11 @@ from emulator.device.charger import Charger
 from emulator.device.update import Installed, Rejected
 from emulator.env import Env, Spec
 from emulator.errors import NetError, NetReason
-from emulator.flash import MemoryFlash
+from emulator.flash import FlashStore, MemoryFlash
 from emulator.net.hub import HubConnection
 from emulator.net.sim import SimNet
 from emulator.profile import load_profile
-from emulator.slots import Slots
+from emulator.slots import Image, Slots
 from emulator.trace import Recorder, Trace
 from emulator.wire.dhcp import Lease
 from emulator.wire.firmware_keys import FirmwareKeys
@@ -101,7 +101,7 @@ class Bench:
     """The charger and everything around it. `hubs` are its sessions, `sent` what all of them got."""
 
     rtc: Rtc
-    flash: MemoryFlash
+    flash: FlashStore
     trace: Recorder
     charger: Charger = field(init=False)
     sent: list[Sent] = field(default_factory=list)
@@ -141,7 +141,7 @@ class Bench:
         """Stands where the download is."""
         await asyncio.sleep(30)
         if isinstance(self.update_result, Installed):
-            slots.install(self.update_result.version, 2)
+            slots.install(Image(self.update_result.version, 2))
         return self.update_result
 
     def command(self, name: str, payload: Any = None) -> int:
@@ -174,7 +174,7 @@ def _roots_pem() -> str:
     return root_authority("root of the bench").pem.decode()
 
 
-def _bench(changes: dict[str, Any], flash: MemoryFlash) -> Bench:
+def _bench(changes: dict[str, Any], flash: FlashStore) -> Bench:
     loop, recorder = asyncio.get_running_loop(), Recorder()
     profile = load_profile().with_changes({"hub.installation_id": INSTALLATION, **changes})
     spec = Spec(
@@ -194,7 +194,7 @@ def _bench(changes: dict[str, Any], flash: MemoryFlash) -> Bench:
     return bench
 
 
-async def _tell(story: Story, changes: dict[str, Any], flash: MemoryFlash) -> Bench:
+async def _tell(story: Story, changes: dict[str, Any], flash: FlashStore) -> Bench:
     bench = _bench(changes, flash)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(bench.charger.run())
@@ -205,7 +205,7 @@ async def _tell(story: Story, changes: dict[str, Any], flash: MemoryFlash) -> Be
     return bench
 
 
-def play(story: Story, changes: dict[str, Any] | None = None, flash: MemoryFlash | None = None) -> Bench:
+def play(story: Story, changes: dict[str, Any] | None = None, flash: FlashStore | None = None) -> Bench:
     """Run a story from power-on, in virtual time; returns the bench for a last look."""
     with asyncio.Runner(loop_factory=SimLoop) as runner:
         return runner.run(_tell(story, changes or {}, flash or MemoryFlash()))

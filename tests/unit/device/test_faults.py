@@ -172,7 +172,8 @@ def test_every_fault_is_in_the_table_by_its_kind() -> None:
     clock = {"device.rtc_jump", "device.rtc_lost", "device.rtc_battery", "device.rtc_drift"}
     flash = {"device.bundle_lost", "device.bundle_damaged", "device.flash_full", "device.flash_worn"}
     power = {"device.power_cut", "device.power_cut_at_write"}
-    assert set(FAULTS) == {"device.wrong_key", "device.mainboard_stuck", *power, *clock, *flash}
+    image = {"device.mainboard_stuck", "device.slot_damaged"}
+    assert set(FAULTS) == {"device.wrong_key", *image, *power, *clock, *flash}
     assert all(fault.kind == kind for kind, fault in FAULTS.items())
 
 
