@@ -210,12 +210,8 @@ class Cloud:
         result = await self.methods.invoke(serial, str(command), payload)
         return result.status, result.payload
 
-    def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
-        """Hand out this version from now on."""
-        self.firmware.offer(version, signer=signer)
-
     def hand_out(self, *, image: str | None = None, **offer: Any) -> str:
-        """The same for the fields of an `Offer`, or for an image on disk; returns its version. UsageError."""
+        """Offer firmware by the fields of an `Offer`, or an image on disk; returns its version. UsageError."""
         wanted = Offer(**offer) if image is None else offer_of(image, **offer)
         self.firmware.hand_out(wanted)
         return wanted.version

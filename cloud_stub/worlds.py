@@ -1,7 +1,7 @@
 """Composition root: whole worlds, with the site, the cloud and the chargers in one process."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from random import Random
@@ -14,6 +14,7 @@ from certs.make import default_dir, ensure
 from cloud_stub.backbone import Backbone, backbone
 from cloud_stub.bus.api import Bus, LocalBus
 from cloud_stub.cloud import Cloud, CloudParts
+from cloud_stub.firmware.package import IMAGE_BYTES
 from cloud_stub.state.database import State
 from cloud_stub.topology import Topology
 from emulator.clock import Rtc, SimLoop, Utc, system_utc
@@ -149,13 +150,14 @@ class OneProcessWorld:
         """A direct method through the hub."""
         return await self.cloud.command(serial, command, payload)
 
-    def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
+    def offer_firmware(self, version: str, *, signer: str = "firmware", size_bytes: int | None = None) -> None:
         """What the firmware server hands out from now on."""
-        self.cloud.offer_firmware(version, signer=signer)
+        size = IMAGE_BYTES if size_bytes is None else size_bytes
+        self.cloud.firmware.offer(version, signer=signer, size_bytes=size)
 
-    def publish_bundle(self, roots: str) -> int:
-        """Make a trust bundle with these roots the newest."""
-        return self.cloud.publish_bundle(roots)
+    def publish_bundle(self, roots: str, *, firmware_keys: Sequence[str] = (), revoked: Sequence[str] = ()) -> int:
+        """Make a trust bundle with these roots, and this list of firmware keys, the newest."""
+        return self.cloud.publish_bundle(roots, firmware_keys, revoked)
 
     async def _build(self) -> tuple[Topology, Bus]:
         """Make the network and the bus."""

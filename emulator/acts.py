@@ -1,7 +1,8 @@
 """Does the steps of a scenario, in order and in time."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, Protocol
 
@@ -136,13 +137,20 @@ class Script:
                 await self._command(step, number)
             case OfferFirmware():
                 self._trace.emit("scenario.offer_firmware", version=step.version, signer=step.signer)
-                self._world.offer_firmware(step.version, signer=step.signer)
+                with _naming(f"{self._scenario.name}: step.{number}"):
+                    self._world.offer_firmware(step.version, signer=step.signer, size_bytes=step.size_bytes)
             case PublishBundle():
-                version = self._world.publish_bundle(step.roots)
-                self._trace.emit("scenario.publish_bundle", roots=step.roots, version=version)
+                self._publish(step, f"{self._scenario.name}: step.{number}")
             case SetLocal():
                 self._trace.emit("scenario.local", set=sorted(step.set))
                 self._charger.configure_local(step.set, where=f"{self._scenario.name}: step.{number}.set")
+
+    def _publish(self, step: PublishBundle, where: str) -> None:
+        keys = {"firmware_keys": step.firmware_keys, "revoked": step.revoked}
+        with _naming(where):
+            version = self._world.publish_bundle(step.roots, **keys)
+        listed = {key: list(names) for key, names in keys.items() if names}
+        self._trace.emit("scenario.publish_bundle", roots=step.roots, version=version, **listed)
 
     def _inject(self, fault: Mapping[str, Any], where: str) -> Undo:
         if str(fault.get("kind")).startswith("device."):
@@ -168,6 +176,15 @@ class Script:
     async def _live(self) -> None:
         await self._charger.run()
         raise ChargerStopped("the charger stopped by itself")
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """UsageErrors begin with the step that they are about."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def cars_of(scenario: Scenario) -> dict[int, Car]:

@@ -117,6 +117,8 @@ class OfferFirmware(_Step):
     do: Literal["offer_firmware"]
     version: Label
     signer: Label = "firmware"
+    size_bytes: Annotated[int, Field(ge=1)] | None = None
+    """None: as large as usual."""
 
 
 class PublishBundle(_Step):
@@ -124,6 +126,16 @@ class PublishBundle(_Step):
 
     do: Literal["publish_bundle"]
     roots: Literal["old", "new", "both"]
+    firmware_keys: tuple[Label, ...] = Field(default=(), strict=False)
+    """The keys that it lists as those that may sign firmware; none: it says nothing new of them."""
+    revoked: tuple[Label, ...] = Field(default=(), strict=False)
+    """Keys that must not sign any more."""
+
+    @model_validator(mode="after")
+    def _some_key_left(self) -> Self:
+        if self.revoked and not set(self.firmware_keys) - set(self.revoked):
+            raise ValueError("revoked leaves none of firmware_keys")
+        return self
 
 
 class SetLocal(_Step):

@@ -60,11 +60,7 @@ WORDS: Mapping[str, tuple[Tone, str, Callable[[Data], str]]] = {
         "firmware offered",
         lambda data: f"{data['version']}, signed by {data['signer']}",
     ),
-    "scenario.publish_bundle": (
-        Tone.ACT,
-        "trust bundle published",
-        lambda data: f"version {data['version']}, roots: {data['roots']}",
-    ),
+    "scenario.publish_bundle": (Tone.ACT, "trust bundle published", lambda data: _bundle(data)),
     "scenario.local": (Tone.ACT, "installer sets", lambda data: ", ".join(data["set"])),
     "scenario.done": (Tone.ACT, "all steps done", lambda data: ""),
     "device.power_on": (
@@ -134,6 +130,12 @@ def pairs(data: Data, *without: str) -> str:
     """``key value, key value`` of everything except the keys named and what is None."""
     told = (f"{key} {value}" for key, value in data.items() if key not in without and value is not None)
     return ", ".join(told)
+
+
+def _bundle(data: Data) -> str:
+    lists = (("firmware keys", data.get("firmware_keys")), ("revoked", data.get("revoked")))
+    told = [f"; {words}: {', '.join(names)}" for words, names in lists if names]
+    return f"version {data['version']}, roots: {data['roots']}{''.join(told)}"
 
 
 def _stage(data: Data, t: float) -> Line:

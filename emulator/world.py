@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -77,13 +77,14 @@ class World(Protocol):
     async def command(self, serial: str, command: int, payload: Any = None) -> tuple[int, Any]:
         """Call a direct method through the hub; the result is (status, body)."""
 
-    def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
-        """What the firmware server hands out from now on."""
+    def offer_firmware(self, version: str, *, signer: str = "firmware", size_bytes: int | None = None) -> None:
+        """What the firmware server hands out from now on; None: an image of the usual size. UsageError: it cannot."""
 
-    def publish_bundle(self, roots: str) -> int:
+    def publish_bundle(self, roots: str, *, firmware_keys: Sequence[str] = (), revoked: Sequence[str] = ()) -> int:
         """Make a trust bundle with the ``old`` public root, the ``new`` one or ``both`` the newest: its version.
 
-        Chargers that are produced from now on leave with it. UsageError: no such roots.
+        With `firmware_keys` it lists the keys of these names as those that may sign firmware, but for the ones that
+        are `revoked`. Chargers that are produced from now on leave with it. UsageError: no such roots, or keys.
         """
 
 

@@ -83,11 +83,13 @@ class ToyWorld:
         self.done.append(("command", (serial, command, payload)))
         return self._reply
 
-    def offer_firmware(self, version: str, *, signer: str = "firmware") -> None:
-        self.done.append(("offer_firmware", (version, signer)))
+    def offer_firmware(self, version: str, *, signer: str = "firmware", size_bytes: int | None = None) -> None:
+        if signer == "nobody":
+            raise UsageError("signer nobody: not known")
+        self.done.append(("offer_firmware", (version, signer, size_bytes)))
 
-    def publish_bundle(self, roots: str) -> int:
-        self.done.append(("publish_bundle", roots))
+    def publish_bundle(self, roots: str, *, firmware_keys: Sequence[str] = (), revoked: Sequence[str] = ()) -> int:
+        self.done.append(("publish_bundle", (roots, tuple(firmware_keys), tuple(revoked))))
         return 9
 
 
