@@ -14,8 +14,16 @@ from cloud_stub.firmware import files
 from cloud_stub.firmware.package import HARDWARE, Part, Release, pack, stand_ins
 from emulator.command_line import AS_EXPECTED, NOT_AS_EXPECTED
 from emulator.errors import UsageError
-from emulator.wire.firmware_keys import FirmwareKeys, key_id, load_public_key, sign, verify
-from emulator.wire.manifest import KEY_ID, Component, Manifest, decode_manifest, encode_manifest, parse_version
+from emulator.wire.firmware_keys import SIGNATURE_MAX_BYTES, FirmwareKeys, key_id, load_public_key, sign, verify
+from emulator.wire.manifest import (
+    COUNT_MAX,
+    KEY_ID,
+    Component,
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    parse_version,
+)
 from emulator.wire.manifest_fit import Running, check_fits
 from emulator.wire.payload import check_image
 from emulator.wire.signed_data import is_signed_data
@@ -40,7 +48,9 @@ def build_files(
     stand_in: Annotated[
         int | None, typer.Option(metavar="BYTES", help="Make components up instead, for an image of this size.")
     ] = None,
-    security_counter: Annotated[int, typer.Option(help="Never lower than that of any image before.")] = 1,
+    security_counter: Annotated[
+        int, typer.Option(min=0, max=COUNT_MAX, help="Never lower than that of any image before.")
+    ] = 1,
     min_version: Annotated[str, typer.Option(help="The lowest version that it may follow.")] = "0",
     hardware: Annotated[list[str] | None, typer.Option(help=f"What it runs on; {HARDWARE} if none is named.")] = None,
     serial_prefix: Annotated[list[str] | None, typer.Option(help="Whom it is for; all if none is named.")] = None,
@@ -48,10 +58,10 @@ def build_files(
 ) -> None:
     """Put four components into an image and describe it in a manifest."""
     release = Release(
-        version=version,
+        version=_version("--version", version),
         key_id=key_id(load_public_key(files.public_key_pem(public_key))),
         security_counter=security_counter,
-        min_version=min_version,
+        min_version=_version("--min-version", min_version),
         hardware=tuple(hardware or (HARDWARE,)),
         serial_prefixes=tuple(serial_prefix or ()),
         not_after=_utc("--not-after", not_after),
@@ -101,7 +111,9 @@ def verify_files(
     serial: Annotated[str | None, typer.Option(help="Refuse what is not for this charger.")] = None,
     hardware: Annotated[str | None, typer.Option(help="Refuse what is not for this hardware.")] = None,
     running: Annotated[str | None, typer.Option(metavar="VERSION", help="Refuse what may not follow this.")] = None,
-    counter: Annotated[int | None, typer.Option(help="Refuse a lower security counter than this.")] = None,
+    counter: Annotated[
+        int | None, typer.Option(min=0, max=COUNT_MAX, help="Refuse a lower security counter than this.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Check signature, manifest and every byte of an image as a charger does, and whether it fits one.
@@ -112,10 +124,10 @@ def verify_files(
         raise UsageError(f"--revoked {wrong[0]}: must be a key id, as inspect shows it")
     keys = FirmwareKeys(tuple(map(files.public_key_pem, key)), frozenset(revoked or ()))
     fits: dict[str, Any] = {
-        "version": _version("--running", running),
+        "version": None if running is None else _version("--running", running),
         "security_counter": counter,
-        "hardware": hardware,
-        "serial": serial,
+        "hardware": _some("--hardware", hardware),
+        "serial": _some("--serial", serial),
     }
     given = {name: value for name, value in fits.items() if value is not None}
     utc, data, signature = _utc("--at", at) if at else None, files.read_manifest(image), files.read_signature(image)
@@ -141,6 +153,8 @@ def _build(out: Path, release: Release, components: Sequence[str], size_bytes: i
 
     if size_bytes is not None and components:
         raise UsageError("--stand-in: goes without --component")
+    for path in (out, files.manifest_of(out), files.signature_of(out)):
+        files.require_replaceable(path)
     with ExitStack() as stack:
         parts = _parts(components, stack) if size_bytes is None else stand_ins(release.version, size_bytes)
         manifest, data = files.write(out, fill)
@@ -188,9 +202,15 @@ def _decoded(image: Path, data: bytes) -> Manifest:
         raise UsageError(f"{files.manifest_of(image)}: {error.detail}") from None
 
 
-def _version(option: str, text: str | None) -> str | None:
+def _some(option: str, text: str | None) -> str | None:
+    if text == "":
+        raise UsageError(f"{option}: is empty")
+    return text
+
+
+def _version(option: str, text: str) -> str:
     try:
-        parse_version(text or "0")
+        parse_version(text)
     except FirmwareError as error:
         raise UsageError(f"{option}: {error.detail}") from None
     return text
@@ -211,7 +231,8 @@ def _summary(image: Path, manifest: Manifest) -> dict[str, Any]:
 
 def _in_words(image: Path, manifest: Manifest, signature: bytes) -> str:
     form = " of CMS, which no charger takes" if is_signed_data(signature) else ""
-    signed = f"{len(signature)} bytes{form}, not checked" if signature else "none"
+    size = f"more than {SIGNATURE_MAX_BYTES}" if len(signature) > SIGNATURE_MAX_BYTES else len(signature)
+    signed = f"{size} bytes{form}, not checked" if signature else "none"
     lines = [
         f"{image}: {manifest.version}, {manifest.size_bytes} bytes in {len(manifest.blocks)} blocks",
         f"  for        {', '.join(manifest.hardware)}; serials {', '.join(manifest.serial_prefixes) or 'of all'}",

@@ -1,6 +1,8 @@
 """The three files of an update on disk, and the keys to them. Every error names its file."""
 
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +52,7 @@ def read_blocks(image: Path, block_bytes: int) -> Iterator[bytes]:
 
 def public_key_pem(path: Path) -> str:
     """A P-256 public key in PEM. UsageError: there is none."""
-    text = _read(path, KEY_MAX_BYTES).decode("ascii", errors="replace")
+    text = _key(path).decode("ascii", errors="replace")
     try:
         load_public_key(text)
     except UsageError:
@@ -61,7 +63,7 @@ def public_key_pem(path: Path) -> str:
 def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A P-256 private key in PEM, without a passphrase. UsageError: there is none."""
     try:
-        key = load_pem_private_key(_read(path, KEY_MAX_BYTES), password=None)
+        key = load_pem_private_key(_key(path), password=None)
     except TypeError:
         raise UsageError(f"{path}: the key has a passphrase; decrypt it first") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -74,8 +76,9 @@ def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
 def write(path: Path, fill: Callable[[BinaryIO], Filled]) -> Filled:
     """Make or replace a file as a whole: who reads it meanwhile, or after a crash, sees the old one or the new one.
 
-    The result is that of `fill`; if it raises, nothing has changed.
+    The result is that of `fill`; if it raises, nothing has changed. UsageError as `require_replaceable`.
     """
+    require_replaceable(path)
     unfinished = _beside(path, UNFINISHED_SUFFIX)
     with naming(path):
         try:
@@ -89,10 +92,18 @@ def write(path: Path, fill: Callable[[BinaryIO], Filled]) -> Filled:
     return filled
 
 
+def require_replaceable(path: Path) -> None:
+    """UsageError: something else than an ordinary file is there, such as a folder or a device, and must stay."""
+    with naming(path):
+        if path.exists():
+            _require_ordinary(path)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """A file to read. UsageError: it cannot be opened, or is none."""
+    """A file to read. UsageError: it cannot be opened, or is none; who waits for a pipe may wait for ever."""
     with naming(path):
+        _require_ordinary(path)
         file = path.open("rb")
     with file:
         yield file
@@ -107,10 +118,25 @@ def naming(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: {error.strerror or error}") from None
 
 
+def _require_ordinary(path: Path) -> None:
+    """UsageError; OSError: there is nothing, or a folder."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{path}: is no ordinary file")
+
+
 def _beside(path: Path, suffix: str) -> Path:
     if not path.name:
         raise UsageError(f"{path}: is no name of a file")
     return path.with_name(path.name + suffix)
+
+
+def _key(path: Path) -> bytes:
+    """A key may come through a pipe, from a program that decrypts it."""
+    with naming(path), path.open("rb") as file:
+        return file.read(KEY_MAX_BYTES)
 
 
 def _read(path: Path, limit_bytes: int) -> bytes:

@@ -180,7 +180,8 @@ def _not_signed(data: bytes, keys: FirmwareKeys) -> FirmwareError:
         return FirmwareError(UpdateReason.REVOKED_KEY, f"key {named} has been revoked")
     if named is not None and named not in keys.known():
         return FirmwareError(UpdateReason.UNKNOWN_KEY, f"nobody told this charger of key {named}")
-    return FirmwareError(UpdateReason.BAD_SIGNATURE, "not made by the key that the manifest names")
+    owner = "a key that may sign" if named is None else "the key that the manifest names"
+    return FirmwareError(UpdateReason.BAD_SIGNATURE, f"not made by {owner}")
 
 
 def _key_named_in(data: bytes) -> str | None:

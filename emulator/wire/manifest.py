@@ -37,6 +37,8 @@ BLOCK_BYTES = 65_536
 MANIFEST_MAX_BYTES = 262_144
 MANIFEST_SUFFIX, SIGNATURE_SUFFIX = ".manifest", ".sig"
 HASH_BYTES = 32
+COUNT_MAX = 2**32 - 1
+"""Of every number in it."""
 KEY_ID_CHARACTERS = 16
 KEY_ID = re.compile(rf"[0-9a-f]{{{KEY_ID_CHARACTERS}}}", re.ASCII)
 HARDWARE_MAX, SERIAL_PREFIXES_MAX, BLOCKS_MAX = 16, 64, 3584
@@ -46,7 +48,6 @@ _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,7}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _PREFIX = re.compile(r"[A-Z0-9]{1,32}", re.ASCII)
 _UTC = "%Y-%m-%dT%H:%M:%SZ"
-_COUNT_MAX = 2**32 - 1
 
 
 class Component(StrEnum):
@@ -199,7 +200,7 @@ def _check(manifest: Manifest) -> None:
 
 def _wrong_numbers(manifest: Manifest) -> Iterator[str]:
     counts = (manifest.security_counter, manifest.size_bytes, manifest.block_bytes)
-    if not all(0 <= number <= _COUNT_MAX for number in counts) or not manifest.size_bytes or not manifest.block_bytes:
+    if not all(0 <= number <= COUNT_MAX for number in counts) or not manifest.size_bytes or not manifest.block_bytes:
         yield "a number is out of range"
         return
     if len(manifest.blocks) > BLOCKS_MAX:

@@ -1,6 +1,7 @@
 """The commands that build, sign, show and check images: files in and out, and one line for what is wrong with them."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from certs.issue import root_authority, signer_certificate
 from cloud_stub.__main__ import app
+from cloud_stub.firmware.cms import cms_signature
 from emulator.command_line import obey
-from emulator.wire.firmware_keys import public_pem
+from emulator.wire.firmware_keys import SIGNATURE_MAX_BYTES, public_pem
 from emulator.wire.manifest import BLOCKS_MAX, Component
 from tests.firmware_images import KEY_ID, NEXT, NEXT_ID, SIGNER, STRANGER
 
@@ -192,13 +195,16 @@ def refused(desk: Desk, status: int) -> str:
         ({"public-key": "a.key"}, "a.key: not the PEM of a P-256 public key"),
         ({"public-key": "computer"}, "computer: not the PEM of a P-256 public key"),
         ({"public-key": "nothing"}, "nothing: No such file"),
-        ({"security-counter": "-1"}, "out of range"),
-        ({"min-version": "x"}, "version 'x'"),
+        ({"security-counter": "-1"}, "--security-counter"),
+        ({"security-counter": "4294967296"}, "--security-counter"),
+        ({"version": ""}, "--version: version ''"),
+        ({"min-version": "x"}, "--min-version: version 'x'"),
         ({"hardware": "a b"}, "hardware"),
         ({"serial-prefix": "zpr"}, "serial_prefixes"),
         ({"stand-in": "100"}, "100 bytes have no room"),
         ({"stand-in": "0"}, "0 bytes have no room"),
         ({"stand-in": str(BLOCKS_MAX * 65_536 + 1)}, f"more than {BLOCKS_MAX} blocks"),
+        ({"stand-in": "9" * 30}, f"more than {BLOCKS_MAX} blocks"),
         ({"stand-in": "much"}, "--stand-in"),
     ],
 )
@@ -252,6 +258,55 @@ def test_where_nothing_can_be_written_the_file_is_named(desk: Desk) -> None:
     assert not desk.path.with_name(desk.path.name + ".unfinished").exists()
 
 
+@pytest.mark.parametrize("suffix", ["", ".manifest", ".sig"])
+def test_what_is_no_ordinary_file_is_not_replaced(desk: Desk, suffix: str) -> None:
+    """Who is root could make a device a file, and no command may wait for a pipe that nobody writes to."""
+    taken = desk.file(f"image{suffix}")
+    for take, said in ((os.mkfifo, "is no ordinary file"), (os.mkdir, "Is a directory")):
+        take(taken)
+        assert f"{taken}: {said}" in refused(desk, desk.build("--stand-in", SIZE))
+        assert list(desk.path.glob("image*")) == [taken] and not taken.is_file()
+        (taken.rmdir if taken.is_dir() else taken.unlink)()
+
+
+@pytest.mark.parametrize("suffix", ["", ".manifest", ".sig"])
+def test_what_is_no_ordinary_file_is_not_read(desk: Desk, suffix: str) -> None:
+    image = desk.signed()
+    desk.file(f"image{suffix}").unlink()
+    os.mkfifo(desk.file(f"image{suffix}"))
+    assert f"image{suffix}: is no ordinary file" in refused(desk, desk.verify())
+    if suffix:
+        assert f"image{suffix}: is no ordinary file" in refused(desk, desk.run("inspect", image))
+        assert f"image{suffix}: is no ordinary file" in refused(
+            desk, desk.run("sign", image, "--key", desk.file("a.key"))
+        )
+
+
+def test_a_signature_with_a_certificate_is_refused_as_that_and_shown_as_what_it_is(desk: Desk) -> None:
+    image, manifest = desk.signed(), desk.file("image.manifest").read_bytes()
+    certificate = signer_certificate("Signer", SIGNER.public_key(), root_authority("Any CA"))
+    signature = cms_signature(manifest, SIGNER, certificate)
+    desk.file("image.sig").write_bytes(signature)
+    assert desk.verified() == (1, "certificate_signer")
+    assert desk.run("inspect", image) == 0
+    assert f"signature {len(signature)} bytes of CMS, which no charger takes, not checked" in desk.said()[0]
+
+
+def test_a_signature_that_is_too_long_is_bad_and_not_read_to_its_end(desk: Desk) -> None:
+    image = desk.signed()
+    desk.file("image.sig").write_bytes(bytes(SIGNATURE_MAX_BYTES + 1000))
+    assert desk.verified() == (1, "bad_signature")
+    assert desk.run("inspect", image) == 0
+    assert f"signature more than {SIGNATURE_MAX_BYTES} bytes, not checked" in desk.said()[0]
+
+
+def test_a_manifest_of_nonsense_is_refused_without_a_word_of_what_it_names(desk: Desk) -> None:
+    image = desk.signed()
+    desk.file("image.manifest").write_bytes(b"\xff" * 99)
+    assert desk.verify() == 1
+    assert desk.said()[0] == f"{image}: refused: bad_signature: not made by a key that may sign\n"
+
+
 def other_keys() -> dict[str, bytes]:
     curve = ec.derive_private_key(5, ec.SECP384R1())
     return {
@@ -298,7 +353,12 @@ def test_a_manifest_that_is_none_is_not_signed_or_shown(desk: Desk) -> None:
         (("--revoked", "me"), "--revoked me"),
         (("--at", "now"), "--at now"),
         (("--running", "new"), "--running: version 'new'"),
+        (("--running", ""), "--running: version ''"),
         (("--counter", "x"), "--counter"),
+        (("--counter", "-1"), "--counter"),
+        (("--counter", "9" * 30), "--counter"),
+        (("--serial", ""), "--serial: is empty"),
+        (("--hardware", ""), "--hardware: is empty"),
         (("--key", "nothing"), "nothing: No such file"),
     ],
 )
