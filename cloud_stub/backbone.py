@@ -18,6 +18,10 @@ BusChoice = Literal["auto", "mosquitto", "lean", "local"]
 """auto is mosquitto where it is installed, else local; lean is Mosquitto with the client of our own."""
 
 
+LASTING_FOLDER = "bus-https"
+"""Beside the hub's folder in the same state: a firmware server that looks after campaigns has its own."""
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A bus, and the broker that was started for it."""
@@ -82,6 +86,19 @@ async def backbone(
         home.leave(settled=False)
         raise
     return Backbone(bus, address, home, process)
+
+
+def lasting_backbone(broker: Address, *, session: str, state: Path) -> Backbone:
+    """The bus of a process that comes and goes while others speak: whatever is said meanwhile is kept for it.
+
+    UsageError: another process has its place in this state folder, or the folder cannot be used.
+    """
+    home = BusHome(state, session, LASTING_FOLDER)
+    if not home.lasting:
+        home.leave(settled=False)
+        raise UsageError(f"--broker: another firmware server looks after the campaigns in {state}")
+    journal = Journal(home.journals / "main", asyncio.get_running_loop().time)
+    return Backbone(LeanMosquittoBus(broker, journal=journal, session=home.session, lasting=True), broker, home)
 
 
 def client(choice: BusChoice, broker: Address, journal: Path, *, session: str = "") -> LeanMosquittoBus | MosquittoBus:

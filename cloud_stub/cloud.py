@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from hmac import compare_digest
-from ipaddress import IPv4Network
 from random import Random
 from typing import Any
 
@@ -13,6 +11,7 @@ from certs.layout import CertsDir, Root
 from cloud_stub import websocket
 from cloud_stub.bundle import BundleServer
 from cloud_stub.bus.api import Bus, Kind, topic_of
+from cloud_stub.campaigns_afar import CampaignsAfar, methods_afar
 from cloud_stub.firmware.campaign_table import CampaignTable
 from cloud_stub.firmware.campaigns import Campaigns
 from cloud_stub.firmware.member import Number
@@ -20,6 +19,7 @@ from cloud_stub.firmware.offer import Offer
 from cloud_stub.firmware.server import FirmwareServer
 from cloud_stub.firmware.shelf import offer_of
 from cloud_stub.firmware.targets import serials_for
+from cloud_stub.hearing import Hearing
 from cloud_stub.https import HttpsServer, HttpsService
 from cloud_stub.hub.contexts import contexts_of, https_contexts_of
 from cloud_stub.hub.endpoint import Endpoint
@@ -33,11 +33,9 @@ from cloud_stub.named_hosts import NamedHosts
 from cloud_stub.service import Service
 from cloud_stub.service_api.app import ServiceApi
 from cloud_stub.service_api.desk import Desk
-from cloud_stub.site.dhcp import DhcpServer
-from cloud_stub.site.dhcp_pool import Scope
 from cloud_stub.site.dns import DnsServer
+from cloud_stub.site.leases import dhcp_server, operator
 from cloud_stub.site.ntp import NtpServer
-from cloud_stub.site.operator import Operator
 from cloud_stub.site.portal import Portal, Proxy
 from cloud_stub.state.database import State
 from cloud_stub.store import Store
@@ -58,9 +56,6 @@ HostFor = Callable[[str, str], Host]
 HUB, HTTPS = "hub", "https"
 """Machines that may run without the others. Spread out like that, one address serves all HTTPS hosts."""
 
-LEASE_S = int(timedelta(hours=12).total_seconds())
-ROGUE_LEASE_S = int(timedelta(hours=1).total_seconds())  # invented: a router that somebody brought along
-
 WorkersFor = Callable[[Callable[[str], None], Endpoint], Workers]
 """Makes the hub's endpoint in other processes; it is given who wants to hear of dead ones, and the one in this one."""
 
@@ -73,6 +68,7 @@ class CloudParts:
     profile: Profile
     topology: Topology
     bus: Bus
+    """The one that the whole cloud is on, if it is spread over several processes."""
     state: State
     """What the hub remembers. Whoever has made it closes it."""
     secret: bytes = field(repr=False)
@@ -85,7 +81,8 @@ class CloudParts:
     hub: HubSettings = DEFAULTS
     only: Collection[str] | None = None
     """The machines to run, where a cloud is spread over several processes: `HUB`, `HTTPS`. None: everything."""
-
+    deaf: bool = False
+    """Nobody else is on the bus: without the hub in this process there are no campaigns."""
     without: Collection[str] = ()
     """The machines that other programs stand for."""
     keylog: Keylog | None = None
@@ -109,7 +106,7 @@ class Cloud:
         self.lost = 0
         """Changes of the registry that the bus did not take."""
         self.store = Store()
-        self.methods = Methods(parts.bus)
+        self.methods = self._methods()
         self.zapcloud = ZapCloud(bus=parts.bus, store=self.store, invoke=self.methods.invoke, rng=parts.rng("zapcloud"))
         self.policies = Policies(parts.secret)
         self.intake = Intake(parts.bus, self.memory, parts.utc)
@@ -121,7 +118,9 @@ class Cloud:
         self.endpoint = workers or self.websockets
         self.service_api = self._service_api()
         self.firmware = self._firmware()
+        self.hearing = self.zapcloud.hearing if self._runs(HUB) else Hearing(parts.bus, self.store)
         self.campaigns = self._campaigns()
+        self._afar = CampaignsAfar(parts.bus, self.methods, self.hearing, self.campaigns)
         self.bundle = self._bundle()
         hub = [(service, HUB, parts.topology.hub) for service in (self.endpoint, self.service_api)]
         machines: list[tuple[Service, str, str]] = [*self._site(), *self._in_the_way(), *hub]
@@ -134,6 +133,8 @@ class Cloud:
         """Start everything, the bus first: who listens must be there before who speaks."""
         if self._runs(HUB):
             await self._start_backend()
+        elif self.has_campaigns:
+            await self._afar.start()
         hosts: dict[str, Host] = {}
         for service, name, address in self._machines:
             hosts[name] = hosts.get(name) or host_for(name, address)
@@ -155,6 +156,19 @@ class Cloud:
             await service.stop()
         if self._runs(HUB):
             await self._stop_backend()
+        elif self.has_campaigns:
+            await self._afar.stop()
+
+    @property
+    def has_campaigns(self) -> bool:
+        """Who calls chargers to update is who hands out what they are to get, and hears of them."""
+        return self._runs(HTTPS) and (self._runs(HUB) or not self._parts.deaf)
+
+    def _methods(self) -> Methods:
+        parts = self._parts
+        if self._runs(HUB):
+            return Methods(parts.bus)
+        return methods_afar(parts.bus, self.memory.sessions, caller=f"https-{parts.seed}")
 
     def _runs(self, name: str) -> bool:
         parts = self._parts
@@ -165,7 +179,7 @@ class Cloud:
         await self._bus.start()
         await self.methods.start()
         await self.zapcloud.start()
-        if self._runs(HTTPS):  # who calls chargers to update is who hands out what they are to get
+        if self.has_campaigns:
             self.campaigns.start()
         await self.intake.start()
         await self.presence.start()
@@ -241,15 +255,15 @@ class Cloud:
 
     def _site(self) -> list[tuple[Service, str, str]]:
         topology, network = self._parts.topology, self._parts.profile.network
-        dhcp, operator = self._dhcp(), self._operator()
+        dhcp, mobile = dhcp_server(topology, **self._common("dhcp")), operator(topology, **self._common("operator"))
 
         def who_is(address: str) -> str:
             """The charger at an address that it got here or there."""
-            return dhcp.client_at(operator.client_at(topology.inside(address)))
+            return dhcp.client_at(mobile.client_at(topology.inside(address)))
 
         machines: list[tuple[Service, str, str]] = [
             (dhcp, "router", topology.router),
-            (operator, "operator", topology.operator_router),
+            (mobile, "operator", topology.operator_router),
         ]
         for label, address in topology.dns.items():
             server = DnsServer(label=label, zone=topology.zone(network), who_is=who_is, **self._common(f"dns/{label}"))
@@ -258,41 +272,6 @@ class Cloud:
             clock = NtpServer(label=label, who_is=who_is, **self._common(f"ntp/{label}"))
             machines.append((clock, f"ntp-{label}", address))
         return machines
-
-    def _dhcp(self) -> DhcpServer:
-        topology = self._parts.topology
-        rogue, gateway, resolver, first, *_, last = map(str, IPv4Network(topology.rogue_network).hosts())
-
-        def at_home(pool: tuple[str, str]) -> Scope:
-            router, dns = topology.router, (topology.dns["primary"],)
-            return Scope(network=topology.network, server=router, pool=pool, router=router, dns=dns, lease_s=LEASE_S)
-
-        elsewhere = Scope(
-            network=topology.rogue_network,
-            server=rogue,
-            pool=(first, last),
-            router=gateway,
-            dns=(resolver,),
-            lease_s=ROGUE_LEASE_S,
-        )
-        return DhcpServer(
-            at_home(topology.pool),
-            renumbered=at_home(topology.renumbered_pool),
-            rogue=elsewhere,
-            **self._common("dhcp"),
-        )
-
-    def _operator(self) -> Operator:
-        topology = self._parts.topology
-        scope = Scope(
-            network=topology.operator_network,
-            server=topology.operator_router,
-            pool=topology.operator_pool,
-            router=topology.operator_router,
-            dns=(topology.dns["operator"],),
-            lease_s=LEASE_S,
-        )
-        return Operator(scope, **self._common("operator"))
 
     def _in_the_way(self) -> list[tuple[Service, str, str]]:
         """What a site may have between chargers and internet; idle until a fault sends something there."""
@@ -359,7 +338,7 @@ class Cloud:
             check=self.firmware.shelf.renew,
         )
         self.firmware.roster = campaigns
-        self.zapcloud.listeners.append(campaigns.heard)
+        self.hearing.listeners.append(campaigns.heard)
         return campaigns
 
     def _bundle(self) -> BundleServer:

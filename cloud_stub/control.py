@@ -33,7 +33,7 @@ from cloud_stub.control_services import (
 from cloud_stub.hub.memory import HubMemory
 from cloud_stub.hub.methods import TIMEOUT_S, Invoke, MethodError
 from cloud_stub.service import Service
-from cloud_stub.state.errors import ErrorCode, HubError
+from cloud_stub.state.errors import ErrorCode
 from cloud_stub.state.identity import Device
 from cloud_stub.state.registry import UnknownDevice, serials
 from cloud_stub.state.twin import Twin, TwinError, service_view
@@ -109,10 +109,8 @@ class Control:
         return control_app(
             [*self._device_routes(), *services, *offers, *self.routes],
             {
-                UnknownDevice: lambda error: error_reply(404, str(error)),
                 MethodError: _method_error,
                 TwinError: lambda error: error_reply(error.status, f"body: {error.text}"),
-                HubError: lambda error: error_reply(error.status, error.text),
                 BusError: lambda error: error_reply(503, str(error)),
             },
         )

@@ -172,10 +172,21 @@ class CampaignRoutes:
             "created": _time(kept.created_s),
             "devices": {"all": sum(devices.values())} | devices,
             "stages": stages,
+            "calls": asdict(seen) if (seen := self.campaigns.calls(kept.campaign_id)) else None,
             **plan.pop("offer"),
             "halt": plan.pop("limit"),
             **plan,
         }
+
+
+def no_campaigns(where: str) -> list[Route]:
+    """What a control API that has none says of them: where they are."""
+
+    async def elsewhere(request: Request) -> JSONResponse:
+        raise HTTPException(404, f"campaigns: not here; {where}")
+
+    methods = ["GET", "POST", "PATCH", "DELETE"]
+    return [Route(path, elsewhere, methods=methods) for path in ("/campaigns", "/campaigns/{rest:path}")]
 
 
 def _found(answer: Answer) -> Answer:

@@ -18,6 +18,8 @@ from starlette.routing import Route
 
 from cloud_stub.control_body import Body, json_in, read
 from cloud_stub.service import Service
+from cloud_stub.state.errors import HubError
+from cloud_stub.state.registry import UnknownDevice
 from emulator.errors import UsageError
 from emulator.wire.firmware_keys import KEYS_MAX
 
@@ -158,6 +160,8 @@ def control_app(routes: Sequence[Route], handlers: Mapping[Any, Handler] | None 
     """The ASGI application; `handlers` make replies of exceptions that only some routes have."""
     everywhere: dict[Any, Handler] = {
         UsageError: lambda error: error_reply(400, str(error)),
+        UnknownDevice: lambda error: error_reply(404, str(error)),
+        HubError: lambda error: error_reply(error.status, error.text),
         HTTPException: lambda error: error_reply(error.status_code, str(error.detail)),
     }
     said: dict[Any, Any] = {of: _said(handler) for of, handler in {**everywhere, **(handlers or {})}.items()}

@@ -18,14 +18,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from certs.layout import CertsDir, Root
 from certs.make import ensure
-from cloud_stub.backbone import Backbone, backbone
+from cloud_stub.backbone import Backbone, backbone, lasting_backbone
 from cloud_stub.bus.api import LocalBus
 from cloud_stub.cloud import HTTPS, HUB, Cloud, CloudParts
 from cloud_stub.control import Control
+from cloud_stub.control_campaigns import CampaignRoutes, no_campaigns
 from cloud_stub.control_services import ServiceControl, control_app, offer_routes
 from cloud_stub.hub.settings import DEFAULTS, HubSettings
 from cloud_stub.listening import listening, serving
@@ -64,7 +66,7 @@ class ServeOptions:
     state: Path | None = None
     """What hub and https of one cloud share."""
     broker: Address | None = None
-    """A Mosquitto that runs already; None: the hub starts one of its own."""
+    """A Mosquitto that runs already; None: the hub starts one of its own, and https has no campaigns."""
     workers: int = 0
     """How many processes share the hub's MQTT port; 0: the endpoint is in the main process."""
     zone: Path | None = None
@@ -177,15 +179,23 @@ async def _running(options: ServeOptions, control_url: str) -> AsyncIterator[_Ru
             yield _Running(options, services, None, None, None, control_url)
             return
         certs, secret = ensure(options.state / "certs"), production_secret(options.state, secrets.token_bytes)
-        spine = await _spine(options, seed, stack) if HUB in options.services else None
+        spine = await _spine(options, options.state, seed, stack)
         cloud = await _cloud(options, certs, secret, seed, spine, stack)
         services |= cloud.services
         yield _Running(options, services, cloud, spine, certs, control_url, policy_key(secret, POLICY))
 
 
-async def _spine(options: ServeOptions, seed: str, stack: AsyncExitStack) -> Backbone:
-    """The bus; the lean client, because with the other one the main process cannot keep up with workers."""
-    spine = await backbone("lean", broker=options.broker, session=f"cloud-{seed}", state=options.state)
+async def _spine(options: ServeOptions, state: Path, seed: str, stack: AsyncExitStack) -> Backbone | None:
+    """The hub's bus; the lean client, because with the other one the main process cannot keep up with workers.
+
+    None: it is not reached from here, because nobody has said where its broker is.
+    """
+    if HUB in options.services:
+        spine = await backbone("lean", broker=options.broker, session=f"cloud-{seed}", state=state)
+    elif options.broker is not None:
+        spine = lasting_backbone(options.broker, session=f"https-{seed}", state=state)
+    else:
+        return None
     stack.push_async_callback(spine.stop)
     return spine
 
@@ -213,6 +223,7 @@ async def _cloud(
             workers=workers,
             hub=options.hub,
             only={HUB, HTTPS} & set(options.services),
+            deaf=spine is None,
         )
     )
     stack.push_async_callback(cloud.stop)
@@ -221,22 +232,14 @@ async def _cloud(
 
 
 def _app(running: _Running) -> ASGIApp:
-    """Devices where the hub is, offers where the firmware server is, histories and faults everywhere.
-
-    No campaigns: they need hub and firmware server in one process, and here both want port 443 of one address.
-    """
+    """Devices where the hub is, offers and campaigns where the firmware server is, histories and faults everywhere."""
     cloud, spine, services = running.cloud, running.spine, running.services
     inject = partial(strike, services, where="fault")
     pages: dict[str, Callable[[], Any]] = {"/ready": lambda: _ready_line(running)}
-    offers = []
-    if cloud is not None and HTTPS in running.options.services:
-        offers = offer_routes(
-            lambda wanted: cloud.hand_out(**wanted.model_dump(exclude_none=True)), cloud.publish_bundle
-        )
-    if cloud is None or spine is None:
-        return control_app([*ServiceControl(services, inject, pages).routes(), *offers])
-    hub_pages = {**pages, "/clients": lambda: clients(cloud, spine)}
-    app = Control(
+    routes = _firmware_routes(running)
+    if cloud is None or spine is None or HUB not in running.options.services:
+        return control_app([*ServiceControl(services, inject, pages).routes(), *routes])
+    return Control(
         services=services,
         memory=cloud.memory,
         store=cloud.store,
@@ -244,10 +247,19 @@ def _app(running: _Running) -> ASGIApp:
         invoke=cloud.methods.invoke,
         inject=inject,
         device_logs=cloud.device_logs,
-        pages=hub_pages,
+        pages={**pages, "/clients": lambda: clients(cloud, spine)},
+        routes=routes,
     ).app()
-    app.routes.extend(offers)
-    return app
+
+
+def _firmware_routes(running: _Running) -> list[Route]:
+    cloud = running.cloud
+    if cloud is None or HTTPS not in running.options.services:
+        return no_campaigns("they are where the firmware server is, https")
+    offers = offer_routes(lambda wanted: cloud.hand_out(**wanted.model_dump(exclude_none=True)), cloud.publish_bundle)
+    if not cloud.has_campaigns:
+        return [*offers, *no_campaigns("https needs --broker, the Mosquitto of its hub")]
+    return [*offers, *CampaignRoutes(cloud.campaigns).routes()]
 
 
 def _ready_line(running: _Running) -> dict[str, Any]:

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from cloud_stub.bus.api import Bus, BusError, Delivery, Kind, filter_of, parse_topic
+from cloud_stub.bus.api import Bus, BusError
+from cloud_stub.hearing import Hearing, observations_in
 from cloud_stub.hub.methods import Invoke, MethodError
-from cloud_stub.hub.presence import Sightings
-from cloud_stub.store import DeviceState, Observed, Store
-from emulator.errors import UsageError
-from emulator.faults import Undo
-from emulator.wire.messages import Collection, Message, MessageError, Observation, parse, parse_completed_session
+from cloud_stub.store import DeviceState, Store
+from emulator.wire.messages import Message, MessageError, Observation, parse_completed_session
 
 AUTHENTICATION_REQUIRED, OPERATION_MODE, USER, COMPLETED_SESSION = 120, 710, 722, 723
 DISCONNECTED, REQUESTING = "1", "2"
@@ -36,85 +34,53 @@ class Policy:
     phase_id: str = ALL_PHASES_TN
 
 
-def observations_in(message: Message) -> tuple[Observation, ...]:
-    """The observations in a message: none in pulses and events."""
-    match message:
-        case Observation() as observation:
-            return (observation,)
-        case Collection(observations):
-            return observations
-        case _:
-            return ()
-
-
 class ZapCloud:
-    """Keeps the last values in the store, opens a charge session when a car asks for one, and files it when it ends."""
+    """Opens a charge session when a car asks for one, and files it when it ends. `hearing` fills the store for it."""
 
     def __init__(self, *, bus: Bus, store: Store, invoke: Invoke, rng: Random, policy: Policy | None = None) -> None:
-        self._bus = bus
+        self.hearing = Hearing(bus, store)
+        self.hearing.listeners.append(self._heard)
         self._store = store
         self._invoke = invoke
         self._rng = rng
-        self._undo: list[Undo] = []
-        self._sightings = Sightings()
         self._reactions: dict[str, asyncio.Task[None]] = {}
         self.policy = policy or Policy()
-        self.listeners: list[Callable[[str, Message], None]] = []
-        """Called with device id and message for everything that could be read."""
-        self.messages_up = 0
         self.messages_down = 0
-        self.garbage = 0
-        """Messages that could not be read."""
         self.refused = 0
         """Commands that a charger did not take."""
 
+    @property
+    def listeners(self) -> list[Callable[[str, Message], None]]:
+        """Called with device id and message for everything that could be read."""
+        return self.hearing.listeners
+
+    @property
+    def messages_up(self) -> int:
+        """Messages from chargers."""
+        return self.hearing.messages
+
+    @property
+    def garbage(self) -> int:
+        """Messages, and sessions in them, that could not be read."""
+        return self.hearing.garbage
+
     async def start(self) -> None:
         """Listen on the bus. Before the endpoint starts, or what chargers say first is missed."""
-        self._undo = [
-            await self._bus.subscribe(filter_of(Kind.D2C), self._heard),
-            await self._bus.subscribe(filter_of(Kind.CONNECTION), self._connection),
-        ]
+        await self.hearing.start()
 
     async def stop(self) -> None:
         """Listen no more and give up what is going on."""
-        for undo in self._undo:
-            undo()
-        self._undo = []
+        self.hearing.stop()
         reactions = list(self._reactions.values())
         for reaction in reactions:
             reaction.cancel()
         if reactions:
             await asyncio.wait(reactions)
 
-    def _heard(self, delivery: Delivery) -> None:
-        self.messages_up += 1
-        route = parse_topic(delivery.topic)
-        state = self._state(route.device_id) if route else None
-        if route is None or state is None:
-            return
-        try:
-            message = parse(delivery.payload)
-        except MessageError:
-            self.garbage += 1
-            return
+    def _heard(self, device_id: str, message: Message) -> None:
+        state = self._store.device(device_id)
         for observation in observations_in(message):
-            state.observe(observation.id, Observed(observation.value, observation.at))
-            self._react(route.device_id, state, observation)
-        for listener in self.listeners:
-            listener(route.device_id, message)
-
-    def _connection(self, delivery: Delivery) -> None:
-        news = self._sightings.heard(delivery)
-        state = self._state(news.device_id) if news else None
-        if state is not None and news is not None:
-            state.online = news.connected
-
-    def _state(self, device_id: str) -> DeviceState | None:
-        try:
-            return self._store.device(device_id)
-        except UsageError:
-            self.garbage += 1  # the store is full: anybody may publish any device id on the bus
-            return None
+            self._react(device_id, state, observation)
 
     def _react(self, device_id: str, state: DeviceState, observation: Observation) -> None:
         if observation.id == COMPLETED_SESSION:
@@ -132,7 +98,7 @@ class ZapCloud:
         try:
             state.complete(parse_completed_session(text))
         except MessageError:
-            self.garbage += 1
+            self.hearing.garbage += 1
 
     def _grant(self, device_id: str, state: DeviceState, *first: tuple[str, None]) -> None:
         if _requires_card(state) and state.tag is None:

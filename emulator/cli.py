@@ -180,12 +180,19 @@ def fleet(
     bus: Bus = None,
     profile: ProfileName = "pro",
     seed: Seed = 1,
+    faults: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault", metavar="JSON", help="Break chargers: a device or link fault with a share of the fleet, or who."
+        ),
+    ] = None,
     pcap: Pcap = None,
     keylog: KeylogFile = None,
     as_json: Json = False,
 ) -> int:
     """Boot many chargers against a cloud."""
     from emulator.fleet import FleetOptions, run_fleet
+    from emulator.fleet_faults import fleet_fault
 
     options = FleetOptions(
         chargers=chargers,
@@ -197,6 +204,7 @@ def fleet(
         control=control,
         bus=bus,
         files=_files(pcap, keylog),
+        faults=tuple(fleet_fault(text) for text in faults or ()),
     )
     report = _on_uvloop(run_fleet(options))
     if as_json:

@@ -10,7 +10,9 @@ from typing import Any
 
 from emulator.cloud_process import cloud_at, end, start_module
 from emulator.errors import UsageError
-from emulator.fleet_worker import NOT_ALL_ONLINE, Job, Tally, merged, run_job
+from emulator.fleet_faults import FleetFault, struck
+from emulator.fleet_tally import Tally, merged
+from emulator.fleet_worker import NOT_ALL_ONLINE, Job, run_job
 from emulator.net.capture import NO_FILES, CaptureFiles
 from emulator.remote import Produced, RemoteCloud
 
@@ -37,6 +39,8 @@ class FleetOptions:
     """The bus of a cloud that is started; None: the one that is best for many chargers."""
     files: CaptureFiles = NO_FILES
     """Where the traffic of the first charger goes."""
+    faults: tuple[FleetFault, ...] = ()
+    """What is wrong with some of the chargers, from their power-on."""
 
 
 async def run_fleet(options: FleetOptions) -> dict[str, Any]:
@@ -53,6 +57,7 @@ async def run_fleet(options: FleetOptions) -> dict[str, Any]:
 
 async def _run_workers(options: FleetOptions, cloud: RemoteCloud, made: list[Produced]) -> list[Tally]:
     workers = min(options.workers, len(made))
+    faults = struck(options.faults, [each.serial for each in made], options.seed)
     jobs = [
         Job(
             devices=tuple(made[number::workers]),
@@ -63,6 +68,7 @@ async def _run_workers(options: FleetOptions, cloud: RemoteCloud, made: list[Pro
             seed=options.seed,
             profile=options.profile,
             files=options.files if number == 0 else NO_FILES,
+            faults={each.serial: faults[each.serial] for each in made[number::workers] if each.serial in faults},
         )
         for number in range(workers)
     ]
@@ -114,6 +120,9 @@ def _report(
         "first_connack_s": total.first_online_s,
         "stages": total.latencies(),
         "failures": dict(Counter(total.failures)),
+        "updates": total.updates,
+        "updates_failed": total.updates_failed,
+        "firmware": total.firmware,
         "messages": {"up": total.messages_up, "down": total.messages_down},
         "data_bytes": {"up": total.bytes_up, "down": total.bytes_down},
         "source_addresses": clients["source_addresses"],

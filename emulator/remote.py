@@ -195,9 +195,10 @@ def loopback_env(
     seed: str,
     flash: Flash,
     capture: Capture | None = None,
+    around: Callable[[Host], Host] = lambda host: host,
 ) -> Env:
     """The world of one charger on loopback, as `charger_env`. `capture` records its traffic."""
-    host: Host = LoopbackHost(plan, spec.serial, link_address=mac_of(spec.serial))
+    host = around(LoopbackHost(plan, spec.serial, link_address=mac_of(spec.serial)))
     keylog = None
     if capture is not None:
         host, keylog = capture.around(host, system_utc), capture.keylog

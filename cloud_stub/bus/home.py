@@ -22,18 +22,23 @@ class BusHome:
     or while another cloud has it, the folder is a new one and gone with us.
     """
 
-    def __init__(self, state: Path | None, session: str) -> None:
+    def __init__(self, state: Path | None, session: str, folder: str = FOLDER) -> None:
         """`session` is for a new folder. UsageError: the state folder cannot be used."""
-        self._lock = None if state is None else _claimed(state / FOLDER)
+        self._lock = None if state is None else _claimed(state / folder)
         if state is None or self._lock is None:
             self.path = Path(tempfile.mkdtemp(prefix="zaptec-mosquitto-"))
         else:
-            self.path = (state / FOLDER).resolve()
+            self.path = (state / folder).resolve()
         memo = _read(self.path / MEMO)
         self.port = memo.get("port", 0)
         self.session = memo.get("session", session)
         self.journals.mkdir(mode=0o700, exist_ok=True)
         self._write()
+
+    @property
+    def lasting(self) -> bool:
+        """It is there for the next one."""
+        return self._lock is not None
 
     @property
     def journals(self) -> Path:

@@ -160,7 +160,8 @@ class LeanMosquittoBus:
     taken it and, by MQTT 5's No Local, not a second time; a message that the broker refuses reaches nobody.
 
     With a `journal`, what a broker has acknowledged and lost is sent again, before everything else. With a `session`
-    (a client id of its own), the broker keeps for us what comes while we are away.
+    (a client id of its own), the broker keeps for us what comes while we are away; if it is `lasting`, after an orderly
+    end too.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class LeanMosquittoBus:
         patience_s: float = PATIENCE_S,
         journal: Journal | None = None,
         session: str = "",
+        lasting: bool = False,
     ) -> None:
         self._broker = broker
         self._subscriptions = Subscriptions()
@@ -179,6 +181,7 @@ class LeanMosquittoBus:
         self._line: _Line | None = None
         self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
         self._session = session
+        self._lasting = lasting
         self.connects = 0
 
     @property
@@ -244,7 +247,7 @@ class LeanMosquittoBus:
             if self._line is not None:
                 self._line = None
                 self._open.lost()
-            line.leave(forever=not self._keeper.running)
+            line.leave(forever=not self._keeper.running and not self._lasting)
             again = [replace(outgoing, dup=True) for outgoing in line.client.unacked]
             self._queue.extendleft(reversed(again))
 

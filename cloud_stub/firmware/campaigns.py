@@ -8,15 +8,13 @@ import asyncio
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Protocol
 
-from cloud_stub.firmware.calls import Calls
+from cloud_stub.firmware.calls import Calls, CallsSeen, Methods
 from cloud_stub.firmware.campaign import Action, Course, Plan, State, Targets, acted, decided, drawn, stage_of
 from cloud_stub.firmware.campaign_table import CampaignTable, Kept
 from cloud_stub.firmware.live import Live
 from cloud_stub.firmware.member import Asked, Member, Mishap, News, Refused, Standing, news_in
 from cloud_stub.firmware.offer import Offer
-from cloud_stub.hub.methods import Invoke
 from cloud_stub.state.errors import HubError
 from emulator.clock import Utc
 from emulator.errors import UsageError
@@ -28,6 +26,12 @@ LIVE_MAX = 16
 LOOK_S_MIN, LOOK_S_MAX = 0.05, 60.0
 """Between two looks at campaigns that are not over."""
 COMMAND_OK = 200
+REPORT = 503
+"""Has a charger say once more what it runs (zaptec.md section 8.2)."""
+ASKED_PER_S = 20.0
+ASKED_AFTER_S = 60.0
+"""After a start, until chargers that have begun, and may have reported while nobody listened, are asked to report. One
+that has only just installed the release has booted it by then."""
 
 Find = Callable[[Targets], Awaitable[list[str]]]
 """Gives the serials that a campaign is about, before the lot."""
@@ -41,17 +45,6 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 class UnknownCampaign(UsageError):
     """There is no such campaign."""
-
-
-class Methods(Protocol):
-    """The direct methods of the hub."""
-
-    @property
-    def invoke(self) -> Invoke:
-        """Call one."""
-
-    def online(self, device_id: str) -> bool:
-        """Whether a device is connected."""
 
 
 class Campaigns:
@@ -69,6 +62,7 @@ class Campaigns:
         self._kept: dict[str, Kept] = {}
         self._live: dict[str, Live] = {}
         self._calls: dict[str, Calls] = {}
+        self._asking: Calls | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.failures = 0
         """News that the hub's state did not take: what they change is lost when this process ends."""
@@ -76,9 +70,11 @@ class Campaigns:
     def start(self) -> None:
         """Go on with the campaigns that are not over. HubError when the state cannot be read."""
         self._kept = {kept.campaign_id: kept for kept in self._table.all()}
+        now_s = self._utc().timestamp()
         for kept in self._kept.values():
             if not kept.course.state.over:
-                self._live[kept.campaign_id] = Live(kept, self._table.members(kept.number))
+                self._live[kept.campaign_id] = Live(kept, self._table.members(kept.number), now_s)
+        self._ask()
         self._look_at_all()
 
     async def stop(self) -> None:
@@ -86,7 +82,8 @@ class Campaigns:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        ending = tuple(self._calls.values())
+        ending = tuple(self._calls.values()) + (() if self._asking is None else (self._asking,))
+        self._asking = None
         self._calls.clear()
         self._live.clear()
         for calls in ending:
@@ -156,6 +153,12 @@ class Campaigns:
         """As `CampaignTable.page`. UnknownCampaign."""
         return self._table.page(self.get(campaign_id).number, after=after, standing=standing, limit=limit)
 
+    def calls(self, campaign_id: str) -> CallsSeen | None:
+        """How the calls of one go; None: it calls nobody now. UnknownCampaign."""
+        self.get(campaign_id)
+        calls = self._calls.get(campaign_id)
+        return calls.seen if calls else None
+
     # What chargers do
 
     def offered(self, serial: str) -> Offer | None:
@@ -174,11 +177,14 @@ class Campaigns:
 
     def asked(self, serial: str) -> None:
         """A charger has asked, and was told what `offered` says. One that came in vain will be called again."""
+        served = False
         for live in self._about(serial):
-            if live.offers(serial):
+            if served:
+                live.served_elsewhere(serial)
+            elif live.offers(serial):
                 self._hear(live, serial, (Asked(),))
-                return
-            if changed := live.turned_away(serial):
+                served = True
+            elif changed := live.turned_away(serial):
                 self._save(live, members=[changed])
 
     def heard(self, serial: str, message: Message) -> None:
@@ -201,6 +207,9 @@ class Campaigns:
             self._set_timer()
 
     def _called(self, live: Live, serial: str, status: int) -> None:
+        """The command was called. What comes when the campaign is held, or gone, does not count: it is called again."""
+        if not live.running or self._live.get(live.kept.campaign_id) is not live:
+            return
         why = Refused(Mishap.CALL_REFUSED, f"status {status}") if status != COMMAND_OK else None
         if changed := live.called(serial, why, self._utc().timestamp()):
             self._save(live, members=[changed])
@@ -250,12 +259,22 @@ class Campaigns:
         calls = self._calls[campaign_id] = Calls(
             plan.command,
             plan.calls_per_s,
-            invoke=self._methods.invoke,
-            online=self._methods.online,
+            methods=self._methods,
             wanted=live.wants_call,
             called=lambda serial, status: self._called(live, serial, status),
         )
         calls.add(live.uncalled())
+
+    def _ask(self) -> None:
+        """Have those who have begun say what they run."""
+
+        def busy(serial: str) -> bool:
+            return any(live.members[serial].standing.busy for live in self._about(serial))
+
+        asking = self._asking = Calls(
+            REPORT, ASKED_PER_S, methods=self._methods, wanted=busy, called=lambda serial, status: None
+        )
+        asking.add({serial: None for live in self._live.values() for serial in live.busy}, after_s=ASKED_AFTER_S)
 
     def _set_timer(self) -> None:
         """Look again when time changes something; a clock that is set meanwhile is noticed soon."""

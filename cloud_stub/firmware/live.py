@@ -6,20 +6,25 @@ from dataclasses import replace
 
 from cloud_stub.firmware.campaign import Course, State, Tally, due_s
 from cloud_stub.firmware.campaign_table import Kept
-from cloud_stub.firmware.member import Member, Mishap, News, Refused, Standing, failed, moved, offered
+from cloud_stub.firmware.member import Asked, Member, Mishap, News, Refused, Standing, failed, moved, offered
 
 
 class Live:
     """One campaign."""
 
-    def __init__(self, kept: Kept, members: Iterable[Member]) -> None:
+    def __init__(self, kept: Kept, members: Iterable[Member], since_s: float = 0.0) -> None:
+        """`since_s`: from when on it hears of its chargers. How long nobody listened is nobody's silence."""
         self.kept = kept
         self.members = {member.serial: member for member in members}
         """By serial, in the order of turns."""
         self._counts = Counter((member.stage, member.standing) for member in self.members.values())
-        busy = sorted((member.since_s, serial) for serial, member in self.members.items() if member.standing.busy)
+        busy = sorted(
+            (max(member.since_s, since_s), serial) for serial, member in self.members.items() if member.standing.busy
+        )
         self._busy = {serial: since_s for since_s, serial in busy}
-        """Who has begun, and when: the earliest first."""
+        """Who has begun, and since when something is due: the earliest first."""
+        self._elsewhere: set[str] = set()
+        """Whose update, if there is one, is not of this campaign: it has asked and got nothing, or something else."""
         self._opened = -1
 
     @property
@@ -53,6 +58,11 @@ class Live:
         """Chargers that the command to update must be called on, in the order of turns."""
         return [serial for serial in self.members if self.wants_call(serial)]
 
+    @property
+    def busy(self) -> tuple[str, ...]:
+        """Chargers that have begun."""
+        return tuple(self._busy)
+
     def wants_call(self, serial: str) -> bool:
         """Whether the command must be called on this one."""
         member = self.members[serial]
@@ -74,21 +84,31 @@ class Live:
         """Take news of a charger; how it stands now, if that has changed."""
         before = member = self.members[serial]
         for each in news:
+            if isinstance(each, Asked):
+                self._elsewhere.discard(serial)
+            elif isinstance(each, Refused) and serial in self._elsewhere:
+                continue
             member = moved(member, each, self.kept.plan.offer.version, now_s)
         return self._changed(before, member)
 
     def called(self, serial: str, why: Refused | None, now_s: float) -> Member | None:
         """The command was called on a charger, which has refused it if there is a `why`."""
         before = self.members[serial]
+        self._elsewhere.discard(serial)
         member = replace(before, called=True)
         if why is not None:
             member = moved(member, why, self.kept.plan.offer.version, now_s)
         return self._changed(before, member)
 
     def turned_away(self, serial: str) -> Member | None:
-        """A charger was called, and has asked while the campaign is held."""
+        """A charger has asked while the campaign is held; if it was called, it must be called again."""
         before = self.members[serial]
+        self._elsewhere.add(serial)
         return self._changed(before, replace(before, called=False))
+
+    def served_elsewhere(self, serial: str) -> None:
+        """A charger has asked, and another campaign was about it."""
+        self._elsewhere.add(serial)
 
     def silent(self, now_s: float) -> list[Member]:
         """Chargers that have begun and of which nothing was heard in time: they have failed."""

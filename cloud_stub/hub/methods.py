@@ -70,16 +70,18 @@ class _Call:
 class Methods:
     """Calls direct methods and knows from the bus which devices are connected. Never queues: offline is an error.
 
-    `caller` must differ between processes on one bus; it is part of the request ids.
+    `caller` must differ between processes on one bus; it is part of the request ids. `connected` knows which devices
+    are connected, for a process that may have come later than they.
     """
 
-    def __init__(self, bus: Bus, *, caller: str = "cloud") -> None:
+    def __init__(self, bus: Bus, *, caller: str = "cloud", connected: Callable[[str], bool] | None = None) -> None:
         self._bus = bus
         self._caller = caller
         self._numbers = itertools.count(1)
         self._calls: dict[str, _Call] = {}
         self._in_flight: Counter[str] = Counter()
         self._sightings = Sightings()
+        self._known = connected or self._sightings.connected
         self._arrivals: dict[str, set[asyncio.Future[None]]] = {}
         self._undo: list[Undo] = []
 
@@ -98,7 +100,7 @@ class Methods:
 
     def online(self, device_id: str) -> bool:
         """Whether the device is connected, as far as the bus has said."""
-        return self._sightings.connected(device_id)
+        return self._known(device_id)
 
     async def invoke(
         self,
