@@ -25,7 +25,7 @@ class Hearing:
     """Keeps the last values in the store and tells its listeners of every message."""
 
     def __init__(self, bus: Bus, store: Store) -> None:
-        self._bus = bus
+        self.bus = bus
         self._store = store
         self._undo: list[Undo] = []
         self._sightings = Sightings()
@@ -38,8 +38,8 @@ class Hearing:
     async def start(self) -> None:
         """Listen on the bus. Before the endpoint starts, or what chargers say first is missed."""
         self._undo = [
-            await self._bus.subscribe(filter_of(Kind.D2C), self._heard),
-            await self._bus.subscribe(filter_of(Kind.CONNECTION), self._connection),
+            await self.bus.subscribe(filter_of(Kind.D2C), self._heard),
+            await self.bus.subscribe(filter_of(Kind.CONNECTION), self._connection),
         ]
 
     def stop(self) -> None:

@@ -1,92 +1,77 @@
-"""A campaign over whole chargers, some of which cannot write their flash: it halts, and the others run on."""
+"""A campaign over 200 whole chargers, 2 % of which cannot write their flash: it halts, and the others run on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
+from dataclasses import replace
 
-from cloud_stub.firmware.campaign import Action, Limit, Plan, State, Targets
-from cloud_stub.firmware.campaigns import Campaigns
+from cloud_stub.firmware.campaign import Action, Limit, Plan, State
 from cloud_stub.firmware.member import Standing
 from cloud_stub.firmware.offer import Offer
-from cloud_stub.worlds import SimWorld
-from emulator.clock import SimLoop
-from emulator.device.charger import Charger
-from emulator.world import WorldOptions, load_world
 from tests.firmware.attack import NEW, RUNS, SMALL
+from tests.firmware.roll_out import CAMPAIGN, Site, serials, with_chargers
 
-SERIALS = tuple(f"ZPR{number:06}" for number in range(1, 31))
-WORN = SERIALS[::5]
-LIMIT = Limit(failure_share=0.1, count_min=5)
-CAMPAIGN = "roll-out"
+CHARGERS = 200
+SERIALS = serials(CHARGERS)
+WORN = frozenset(SERIALS[25::50])
+LIMIT = Limit(failure_share=0.02, count_min=50)
+AT_ONCE = Plan(Offer(NEW, size_bytes=SMALL), limit=LIMIT, command=201, calls_per_s=1_000)
 UPDATE_S = 60.0
-
-Story = Callable[[Campaigns, dict[str, Charger]], Awaitable[None]]
-
-
-def with_chargers(story: Story, worn: Collection[str]) -> None:
-    """Tell a story of thirty chargers that are online, those of `worn` with flash that takes nothing any more."""
-    lab = load_world("sim", WorldOptions(seed=1))
-    assert isinstance(lab, SimWorld)
-
-    async def tell() -> None:
-        try:
-            await lab.start()
-            chargers = {serial: Charger(*lab.produce(serial)) for serial in SERIALS}
-            async with asyncio.TaskGroup() as group:
-                running = [group.create_task(charger.run()) for charger in chargers.values()]
-                try:
-                    await asyncio.sleep(120)
-                    for serial in worn:
-                        chargers[serial].inject({"kind": "device.flash_worn"})
-                    await story(lab.cloud.campaigns, chargers)
-                finally:
-                    for task in running:
-                        task.cancel()
-        finally:
-            await lab.close()
-
-    with asyncio.Runner(loop_factory=SimLoop) as runner:
-        runner.run(tell())
+"""More than an update takes, reboot included, however many there are."""
 
 
-def standing(campaigns: Campaigns, wanted: Standing) -> list[str]:
-    return [member.serial for member in campaigns.page(CAMPAIGN, after="", standing=wanted, limit=100)]
+def test_two_hundred_at_once_halt_as_configured_and_all_end() -> None:
+    """Bad flash fails at once and good flash takes its time, so all four have failed when the 50th charger is done."""
+
+    async def story(site: Site) -> None:
+        await site.campaigns.begin(AT_ONCE, CAMPAIGN)
+        await asyncio.sleep(UPDATE_S)
+        course = site.campaigns.get(CAMPAIGN).course
+        assert (course.state, course.reason) == (State.HALTED, "4 of 50 chargers failed")
+        assert site.standing(Standing.FAILED) == WORN, "what had begun was left to end"
+        assert site.standing(Standing.INSTALLED) == set(SERIALS) - WORN
+        assert {member.reason for member in site.members(Standing.FAILED)} == {"flash"}
+        assert_online(site, new=set(SERIALS) - WORN)
+        site.campaigns.act(CAMPAIGN, Action.RESUME)
+        assert site.state is State.COMPLETED, "the failures are forgiven, and nobody is left"
+
+    with_chargers(story, SERIALS, worn=WORN)
 
 
-PLAN = Plan(Offer(NEW, size_bytes=SMALL), Targets(SERIALS), limit=LIMIT, command=201, calls_per_s=0.1)
-
-
-def test_a_campaign_over_chargers_with_bad_flash_halts_and_leaves_the_rest_alone() -> None:
-    async def story(campaigns: Campaigns, chargers: dict[str, Charger]) -> None:
-        await campaigns.begin(PLAN, CAMPAIGN)
-        await asyncio.sleep(len(SERIALS) / PLAN.calls_per_s + UPDATE_S)
-        assert campaigns.get(CAMPAIGN).course.state is State.HALTED
-        failed, installed = standing(campaigns, Standing.FAILED), standing(campaigns, Standing.INSTALLED)
-        untouched = standing(campaigns, Standing.OFFERED)
-        assert failed and set(failed) <= set(WORN)
+def test_one_after_the_other_it_halts_and_leaves_the_rest_alone() -> None:
+    async def story(site: Site) -> None:
+        await site.campaigns.begin(replace(AT_ONCE, calls_per_s=2.0), CAMPAIGN)
+        await asyncio.sleep(CHARGERS)
+        failed, installed, untouched = map(site.standing, (Standing.FAILED, Standing.INSTALLED, Standing.OFFERED))
+        assert site.state is State.HALTED
+        assert failed and failed < WORN
         assert len(failed) + len(installed) >= LIMIT.count_min
-        assert len(untouched) == len(SERIALS) - len(failed) - len(installed) > 0
-        members = campaigns.page(CAMPAIGN, after="", standing=Standing.FAILED, limit=100)
-        assert {member.reason for member in members} == {"flash"}
-        for serial, charger in chargers.items():
-            assert charger.snapshot().online, serial
-            assert charger.snapshot().firmware == (NEW if serial in installed else RUNS), serial
+        assert len(untouched) == CHARGERS - len(failed) - len(installed) > CHARGERS / 3
+        assert_online(site, new=installed)
 
-        for _ in range(len(SERIALS)):
-            if campaigns.get(CAMPAIGN).course.state is State.HALTED:
-                campaigns.act(CAMPAIGN, Action.RESUME)
-            await asyncio.sleep(UPDATE_S)
-        assert campaigns.get(CAMPAIGN).course.state is State.COMPLETED
-        assert set(standing(campaigns, Standing.FAILED)) == set(WORN)
-        assert all(charger.snapshot().online for charger in chargers.values())
+        while site.state is State.HALTED:
+            site.campaigns.act(CAMPAIGN, Action.RESUME)
+            await asyncio.sleep(CHARGERS)
+        assert site.state is State.COMPLETED
+        assert site.standing(Standing.FAILED) == WORN
+        assert_online(site, new=set(SERIALS) - WORN)
 
-    with_chargers(story, WORN)
+    with_chargers(story, SERIALS, worn=WORN)
 
 
 def test_a_campaign_over_good_chargers_completes() -> None:
-    async def story(campaigns: Campaigns, chargers: dict[str, Charger]) -> None:
-        await campaigns.begin(PLAN, CAMPAIGN)
-        await asyncio.sleep(len(SERIALS) / PLAN.calls_per_s + UPDATE_S)
-        assert campaigns.get(CAMPAIGN).course.state is State.COMPLETED
-        assert {charger.snapshot().firmware for charger in chargers.values()} == {NEW}
+    few = SERIALS[:30]
 
-    with_chargers(story, ())
+    async def story(site: Site) -> None:
+        await site.campaigns.begin(AT_ONCE, CAMPAIGN)
+        await asyncio.sleep(UPDATE_S)
+        assert site.state is State.COMPLETED
+        assert_online(site, new=few)
+
+    with_chargers(story, few)
+
+
+def assert_online(site: Site, *, new: Collection[str]) -> None:
+    """Everybody is online, those with the new firmware and the others."""
+    for serial, charger in site.chargers.items():
+        seen = charger.snapshot()
+        assert (seen.online, seen.firmware) == (True, NEW if serial in new else RUNS), serial

@@ -25,6 +25,7 @@ from emulator.wire.messages import DeviceEvent, EventType, Observation
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "5.3.0.3", "5.4.0.0"
 UPDATE_S = 300.0
+REPORT = "503"
 
 
 @dataclass
@@ -50,6 +51,8 @@ class RollOut:
     def __post_init__(self) -> None:
         self.now_s = 0.0
         self.known: dict[str, str] = {}
+        self.reports: Callable[[str], str] = lambda serial: OLD
+        """What a charger says it runs when it is asked."""
         self._updates: set[asyncio.Task[None]] = set()
 
     @property
@@ -85,7 +88,7 @@ class RollOut:
         await self.campaigns.stop()
         for update in self._updates:
             update.cancel()
-        self.now_s = begin_s + loop.time()
+        self.now_s += loop.time()
         state.close()
 
     async def _find(self, targets: Targets) -> list[str]:
@@ -99,6 +102,9 @@ class RollOut:
         self.calls.append((asyncio.get_running_loop().time(), device_id, name))
         await asyncio.sleep(0.2)
         charger = self.site[device_id]
+        if name == REPORT:
+            self.observe(device_id, 911, self.reports(device_id))
+            return MethodResult(200, None)
         if isinstance(charger.answer, ErrorCode):
             raise MethodError(charger.answer, device_id)
         if charger.answer == 200:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cloud_stub.firmware.calls import CALLS_AT_ONCE, REFUSED_AGAIN_S
 from cloud_stub.firmware.campaign import Action, Limit, Plan, Stage, Targets
-from cloud_stub.firmware.campaigns import CAMPAIGNS_MAX, LIVE_MAX, UnknownCampaign
+from cloud_stub.firmware.campaigns import ASKED_AFTER_S, CAMPAIGNS_MAX, LIVE_MAX, UnknownCampaign
 from cloud_stub.firmware.member import Standing
 from cloud_stub.firmware.offer import Offer
 from cloud_stub.state.errors import ErrorCode
@@ -81,6 +82,74 @@ def test_what_has_begun_goes_on_while_it_is_paused() -> None:
         site.campaigns.act("c", Action.RESUME)
         await asyncio.sleep(1_000)
         assert (site.state(), len(site.calls)) == ("completed", 20)
+
+    site.run(story)
+
+
+@pytest.mark.parametrize("end", ["remove", "abort", "pause"])
+def test_nobody_is_called_any_more_once_it_is_gone_or_held(end: str) -> None:
+    """Not even because of an answer that was under way."""
+    site = RollOut(50)
+
+    async def story() -> None:
+        await site.campaigns.begin(replace(PLAN, calls_per_s=10.0), "c")
+        await asyncio.sleep(1.05)
+        if end == "remove":
+            site.campaigns.remove("c")
+        else:
+            site.campaigns.act("c", Action(end))
+        called = len(site.calls)
+        await asyncio.sleep(1_000)
+        assert len(site.calls) == called == 11
+        assert site.campaigns.failures == 0, "nothing was to be saved about what is gone"
+
+    site.run(story)
+
+
+def test_who_is_called_at_a_bad_moment_is_called_again_before_it_counts_as_a_failure() -> None:
+    """An update or a reboot is under way, and a little later it is not."""
+    site = RollOut(2)
+    site.site = {SERIAL: Charger(answer=400)}
+
+    async def story() -> None:
+        await site.campaigns.begin(PLAN, "c")
+        await asyncio.sleep(REFUSED_AGAIN_S * 2 - 5)
+        assert site.members()[0].standing is Standing.OFFERED
+        site.site[SERIAL].answer = 200
+        await asyncio.sleep(UPDATE_S + 100)
+        assert [member.standing for member in site.members()] == [Standing.INSTALLED] * 2
+        assert [serial for _, serial, _ in site.calls].count(SERIAL) == 3
+
+    site.run(story)
+
+
+def test_many_calls_are_not_held_up_by_a_limit_once_there_is_room() -> None:
+    site = RollOut(200)
+
+    async def story() -> None:
+        await site.campaigns.begin(replace(PLAN, calls_per_s=1_000.0), "c")
+        await asyncio.sleep(0.1)
+        seen = site.campaigns.calls("c")
+        assert seen is not None and (seen.under_way, seen.waiting) == (CALLS_AT_ONCE, 200 - CALLS_AT_ONCE)
+        await asyncio.sleep(1.4)
+        assert len(site.calls) == 200
+
+    site.run(story)
+
+
+def test_it_says_why_nobody_is_reached() -> None:
+    site = RollOut(2)
+    site.site = {SERIAL: Charger(answer=ErrorCode.TIMED_OUT), "ZPR000002": Charger(online=False)}
+
+    async def story() -> None:
+        await site.campaigns.begin(PLAN, "c")
+        await asyncio.sleep(2)
+        seen = site.campaigns.calls("c")
+        assert seen is not None and (seen.waiting, seen.under_way) == (2, 0)
+        assert SERIAL in seen.trouble and "\n" not in seen.trouble
+        site.site = {serial: Charger() for serial in site.serials}
+        await asyncio.sleep(1_000)
+        assert site.state() == "completed" and site.campaigns.calls("c") is None
 
     site.run(story)
 
@@ -179,6 +248,45 @@ def test_a_cloud_that_was_ended_goes_on_where_it_was(tmp_path: Path) -> None:
             site.observe(member.serial, 911, NEW)
         await asyncio.sleep(3_000)
         assert (site.state(), len(site.calls)) == ("completed", 15 + 5)
+
+    site.run(before, after)
+
+
+def test_who_reported_while_nobody_listened_is_asked_what_runs(tmp_path: Path) -> None:
+    site = RollOut(4, path=tmp_path / "hub.sqlite")
+    asked: list[str] = []
+
+    async def before() -> None:
+        await site.campaigns.begin(PLAN, "c")
+        await asyncio.sleep(60)
+        assert site.count(Standing.DOWNLOADING) == 4
+
+    async def after() -> None:
+        site.reports = lambda serial: asked.append(serial) or NEW  # type: ignore[func-returns-value]
+        site.observe(SERIAL, 911, NEW)
+        assert site.count(Standing.INSTALLED) == 1
+        await asyncio.sleep(ASKED_AFTER_S + 10)
+        assert sorted(asked) == site.serials[1:]
+        assert site.state() == "completed"
+        assert [name for _, _, name in site.calls].count("201") == 4, "nobody updates twice"
+
+    site.run(before, after)
+
+
+def test_how_long_the_cloud_was_away_is_nobodys_silence(tmp_path: Path) -> None:
+    site = RollOut(4, path=tmp_path / "hub.sqlite")
+    site.site = {serial: Charger(silent=True) for serial in site.serials}
+
+    async def before() -> None:
+        await site.campaigns.begin(PLAN, "c")
+        await asyncio.sleep(60)
+        site.now_s += 86_400
+
+    async def after() -> None:
+        await asyncio.sleep(PLAN.deadline_s - 60)
+        assert site.count(Standing.DOWNLOADING) == 4
+        await asyncio.sleep(120)
+        assert {(each.standing.value, each.reason) for each in site.members()} == {("failed", "silent")}
 
     site.run(before, after)
 
