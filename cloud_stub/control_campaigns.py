@@ -37,9 +37,9 @@ NAMED_MAX = 10_000
 WEEK_S = 7 * 86_400.0
 
 Answer = Callable[[Request], Awaitable[JSONResponse]]
-Percent = Field(100.0, gt=0, le=100, strict=False)
-Seconds = Field(0.0, ge=0, le=WEEK_S, strict=False)
-Share = Field(1.0, gt=0, le=1, strict=False)
+Percent = Field(100.0, gt=0, le=100)
+Seconds = Field(0.0, ge=0, le=WEEK_S)
+Share = Field(1.0, gt=0, le=1)
 
 
 class WantedTargets(Body):
@@ -61,7 +61,7 @@ class WantedStage(Body):
 class WantedLimit(Body):
     """See `Limit`."""
 
-    failure_share: float = Field(Limit().failure_share, gt=0, le=1, strict=False)
+    failure_share: float = Field(Limit().failure_share, gt=0, le=1)
     count_min: int = Field(Limit().count_min, ge=1)
 
 
@@ -78,8 +78,8 @@ class Wanted(Body):
     stages: list[WantedStage] = Field([WantedStage.model_validate({})], min_length=1, max_length=STAGES_MAX)
     halt: WantedLimit = Field(default_factory=lambda: WantedLimit.model_validate({}))
     command: Literal[200, 201] | None = None
-    calls_per_s: float = Field(1.0, gt=0, le=RATE_PER_S_MAX, strict=False)
-    deadline_s: float = Field(DEADLINE_S, gt=0, le=WEEK_S, strict=False)
+    calls_per_s: float = Field(1.0, gt=0, le=RATE_PER_S_MAX)
+    deadline_s: float = Field(DEADLINE_S, gt=0, le=WEEK_S)
 
     def plan(self) -> Plan:
         """The same as a plan. UsageError: no or two releases, an image that is none, stages that do not grow."""

@@ -111,17 +111,20 @@ class Calls:
             self._changed.set()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn_s = loop.time()
+        """When the rate allows another call."""
         async with asyncio.TaskGroup() as calls:
             while self._waiting or self._under_way:
                 self._changed.clear()
-                room = self._under_way < CALLS_AT_ONCE
-                serial = self._next() if room else None
-                if serial is None:
-                    await self._rest(self._waiting[0][0] if room and self._waiting else None)
-                    continue
-                self._under_way += 1
-                calls.create_task(self._call(serial))
-                await asyncio.sleep(self._pause_s)
+                now, room = loop.time(), self._under_way < CALLS_AT_ONCE
+                serial = self._next(now) if room and now >= turn_s else None
+                if serial is not None:
+                    turn_s = now + self._pause_s
+                    self._under_way += 1
+                    calls.create_task(self._call(serial))
+                else:
+                    await self._rest(max(turn_s, self._waiting[0][0]) if room and self._waiting else None)
 
     async def _rest(self, until_s: float | None) -> None:
         """Until it is time for the next, or something has changed."""
@@ -129,9 +132,8 @@ class Calls:
             async with asyncio.timeout_at(until_s):
                 await self._changed.wait()
 
-    def _next(self) -> str | None:
+    def _next(self, now: float) -> str | None:
         """The first whose time has come and who is connected; None: nobody."""
-        now = asyncio.get_running_loop().time()
         while self._waiting and self._waiting[0][0] <= now:
             serial = heappop(self._waiting)[2]
             if not self._wanted(serial):

@@ -95,7 +95,7 @@ class Campaigns:
         """Begin a campaign. UsageError: its id is taken, its release cannot be made, or there are no such chargers."""
         self._check(plan.offer)
         serials = await self._find(plan.targets)
-        chosen = campaign_id or self._free_id()
+        chosen = self._free_id() if campaign_id is None else campaign_id
         if not _ID.fullmatch(chosen) or chosen in self._kept:
             raise UsageError(f"id: {chosen[:64]!r} is taken, or not 1 to 64 letters, digits, dots, dashes")
         if len(self._live) >= LIVE_MAX:

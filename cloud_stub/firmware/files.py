@@ -103,8 +103,11 @@ def require_replaceable(path: Path) -> None:
 def opened(path: Path) -> Iterator[BinaryIO]:
     """A file to read. UsageError: it cannot be opened, or is none; who waits for a pipe may wait for ever."""
     with naming(path):
-        _require_ordinary(path)
-        file = path.open("rb")
+        try:
+            _require_ordinary(path)
+            file = path.open("rb")
+        except ValueError:  # a zero byte in it
+            raise UsageError(f"{path}: is no name of a file") from None
     with file:
         yield file
 

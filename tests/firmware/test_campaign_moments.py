@@ -1,4 +1,4 @@
-"""What people do to a campaign over whole chargers, at the worst moment; and campaigns that are not where the hub is."""
+"""What people do to a campaign over whole chargers at the worst moment, and campaigns that are not where the hub is."""
 
 import asyncio
 from dataclasses import replace

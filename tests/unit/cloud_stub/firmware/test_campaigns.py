@@ -342,11 +342,9 @@ def test_an_id_is_free_and_short(campaign_id: str) -> None:
 
     async def story() -> None:
         await site.campaigns.begin(PLAN, "c")
-        if campaign_id:
-            with pytest.raises(UsageError, match="id"):
-                await site.campaigns.begin(PLAN, campaign_id)
-        else:
-            assert (await site.campaigns.begin(PLAN)).campaign_id == "campaign-2"
+        with pytest.raises(UsageError, match="id"):
+            await site.campaigns.begin(PLAN, campaign_id)
+        assert (await site.campaigns.begin(PLAN)).campaign_id == "campaign-2"
 
     site.run(story)
 
