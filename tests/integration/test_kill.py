@@ -3,24 +3,20 @@
 Whatever was acknowledged must arrive; what arrives twice is allowed, counted and printed. Everybody reconnects.
 """
 
-import getpass
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from certs.make import default_dir, ensure
-from cloud_stub.bus.broker import CONFIGURATION, SAVE_S
 from tests.hub.streams import Streams, clients, streams, until
-from tests.programs import CloudProgram, Program
-from tests.requirements import program
+from tests.integration.other_broker import OtherBroker, free_port
+from tests.programs import CloudProgram
 
 pytestmark = [pytest.mark.needs("mosquitto"), pytest.mark.slow]
 
@@ -95,24 +91,6 @@ def test_nor_with_the_whole_cloud_that_comes_back_where_it_was(options: tuple[st
         assert running.logins >= DEVICES
 
 
-class OtherBroker:
-    """A Mosquitto of somebody else's, that saves as often as ours. Killed, it comes back at the same port."""
-
-    def __init__(self, directory: Path) -> None:
-        self._file, self.port = directory / "broker.conf", free_port()
-        directory.mkdir()
-        text = CONFIGURATION.format(
-            port=self.port, host="127.0.0.1", directory=directory, save_s=SAVE_S, user=getpass.getuser()
-        )
-        self._file.write_text(text)
-
-    def run(self, stack: ExitStack) -> Program:
-        """It listens."""
-        running = stack.enter_context(Program(program("mosquitto"), "-c", str(self._file), tell=subprocess.STDOUT))
-        running.line_with(" running")
-        return running
-
-
 @pytest.mark.parametrize("broker_too", [False, True], ids=["cloud alone", "with its broker"])
 def test_nor_with_a_cloud_at_the_broker_of_somebody_else(
     options: tuple[str, ...], tmp_path: Path, broker_too: bool
@@ -136,11 +114,3 @@ def test_nor_with_a_cloud_at_the_broker_of_somebody_else(
 def places(cloud: CloudProgram) -> dict[str, object]:
     """The ready line; but its trust bundle is signed anew each time."""
     return {**cloud.ready, "bundle": None}
-
-
-def free_port() -> int:
-    """For somebody who listens in a moment."""
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
