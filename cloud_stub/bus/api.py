@@ -154,6 +154,7 @@ class Subscriptions:
 
     def add(self, topic_filter: str, deliver: OnDelivery) -> Undo:
         """Add a subscriber."""
+        self.number_of(topic_filter)  # at once: what a broker has kept comes before it has granted anything anew
         self._deliver.setdefault(topic_filter, []).append(deliver)
         return lambda: self._drop(topic_filter, deliver)
 

@@ -1,44 +1,36 @@
 """``python -m cloud_stub serve``: a cloud in several processes, on true ports. Each test has an address of its own."""
 
-import itertools
-import json
 import os
 import signal
 import socket
 import ssl
 from base64 import b64decode
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPSConnection
 from pathlib import Path
-from typing import Any
 
 import dns.message
 import dns.query
-import httpx
 import ntplib  # type: ignore[import-untyped]
 import pytest
 
 from certs.make import default_dir, ensure
 from emulator.remote import RemoteCloud
 from emulator.wire.firmware import decode_location, encode_location_request, location_path
+from tests.integration.served import WITHIN_S, Served, own_address
 from tests.programs import Program, left_over, python
 
 HUB, API, DEVICES = "zapcloud.azure-devices.net", "api.zaptec.com", "devices.zaptec.com"
 VERSION = "5.4.0.1"
-WITHIN_S = 20.0
-
-_NUMBERS = itertools.count(1)
 
 root = pytest.mark.needs("root")
 """Ports below 1024."""
 
 
 @pytest.fixture
-def address() -> Iterator[str]:
-    """Of the loopback network, and nobody else's: also not of a run of these tests beside this one."""
-    number = next(_NUMBERS) % 256
-    yield f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 256}.{number}"
+def address() -> str:
+    """Of the loopback network, and nobody else's."""
+    return own_address()
 
 
 @pytest.fixture
@@ -46,22 +38,6 @@ def state(tmp_path: Path) -> Path:
     """A folder as hub and https share it; its certificates are made already."""
     (tmp_path / "certs").symlink_to(ensure(default_dir()).path)
     return tmp_path
-
-
-class Served(Program):
-    """Some services, ready."""
-
-    def __init__(self, services: str, address: str, *options: str) -> None:
-        super().__init__(
-            *python("cloud_stub", "serve", "--json", "--services", services, "--address", address, *options)
-        )
-        self.ready: dict[str, Any] = json.loads(self.line())
-
-    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Status and answer of its control API."""
-        with httpx.Client(trust_env=False, timeout=WITHIN_S) as client:
-            answer = client.request(method, self.ready["control"] + path, json=body)
-        return answer.status_code, answer.json()
 
 
 def refused(*options: str) -> str:
@@ -123,7 +99,9 @@ def test_hub_and_firmware_server_share_their_chargers(state: Path) -> None:
             {"version": VERSION, "signer": "firmware"},
         )
         assert hub.call("POST", "/firmware", {"version": VERSION})[0] == 404, "the firmware server is elsewhere"
-        assert [each.call("GET", "/campaigns")[0] for each in (hub, https)] == [404, 404]
+        told = [each.call("GET", "/campaigns") for each in (hub, https)]
+        assert [status for status, _ in told] == [404, 404]
+        assert ["https" in answer["error"] for _, answer in told] == [True, True], "it says where they are to be had"
         key = b64decode(made["key"])
         found = ask_https(https_address, API, state, "POST", location_path("ZPR000001"), encode_location_request(key))
         assert decode_location(found).version == VERSION
