@@ -67,6 +67,13 @@ FIGURES: dict[str, Kind] = {
     "firmware.peak_rss_growth_mib": Kind(
         "MiB", "memory of the charger's process at the peak of an update beyond what it had before", False, 16.0
     ),
+    "campaign.seconds": Kind(
+        "s", "a release for a fleet at once, until every charger runs it or has failed, reboots included", False
+    ),
+    "campaign.updates_per_s": Kind("chargers/s", "chargers that got the release meanwhile"),
+    "campaign.mib_per_s": Kind("MiB/s", "image bytes that they fetched, verified and stored meanwhile"),
+    "campaign.failed": Kind("chargers", "chargers whose flash takes nothing, and that say so", False),
+    "campaign.done_at_halt": Kind("chargers", "chargers that were done when the campaign halted", False),
     "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
     "data.day_mb": Kind("MB", "data of one charger in a day with one charge, beside what the manual says", False),
 }

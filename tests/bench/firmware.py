@@ -62,7 +62,7 @@ async def _round(place: Cloud, made: Produced) -> Round:
 
 
 async def _fetch(module: str, place: Cloud, made: Produced, size_mib: int) -> Fetched:
-    await place.offer(f"6.0.{size_mib}.0", size_mib * MIB)
+    await place.call("POST", "/firmware", {"version": f"6.0.{size_mib}.0", "size_bytes": size_mib * MIB})
     before = place.cpu()
     with tempfile.TemporaryDirectory() as directory:
         took = await run_module(module, UpdateJob(place.ready, made, Path(directory)).as_json())

@@ -125,11 +125,19 @@ class Cloud:
         clients: dict[str, Any] = (await self._control.get("/clients")).json()
         return clients
 
-    async def offer(self, version: str, size_bytes: int) -> None:
-        """Have the firmware server hand out a stand-in of this version. BenchError: it does not take that."""
-        reply = await self._control.post("/firmware", json={"version": version, "size_bytes": size_bytes})
-        if reply.is_error:
-            raise BenchError(f"cloud: firmware {version}: {reply.text}")
+    async def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Call its control API. BenchError: it refuses."""
+        answer = await self._control.request(method, path, json=body)
+        told: dict[str, Any] = answer.json()
+        if answer.is_error:
+            raise BenchError(f"cloud: {method} {path}: {told.get('error')}")
+        return told
+
+    async def all_online(self, chargers: int) -> None:
+        """Wait until so many are. BenchError when that takes too long."""
+        await self._until(
+            lambda clients: clients["online"] >= chargers, f"not all {chargers} chargers are online", START_S
+        )
 
     async def drained(self) -> None:
         """Wait until nobody is connected. BenchError when that takes too long."""
@@ -139,13 +147,13 @@ class Cloud:
         """Wait until the backend has had so many messages in all. BenchError when that takes too long."""
         await self._until(lambda clients: clients["messages_up"] >= messages, f"not all {messages} messages arrived")
 
-    async def _until(self, done: Callable[[dict[str, Any]], bool], otherwise: str) -> None:
+    async def _until(self, done: Callable[[dict[str, Any]], bool], otherwise: str, within_s: float = STOP_S) -> None:
         try:
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(within_s):
                 while not done(await self.clients()):
                     pass
         except TimeoutError:
-            raise BenchError(f"cloud: {otherwise} after {STOP_S:.0f} s") from None
+            raise BenchError(f"cloud: {otherwise} after {within_s:.0f} s") from None
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from emulator.errors import UsageError
+from tests.bench.campaign import campaigns
 from tests.bench.day import days
 from tests.bench.figure import FIGURES, Figure
 from tests.bench.firmware import updates
@@ -75,6 +76,17 @@ BENCHMARKS = (
         messages,
     ),
     Benchmark("firmware", ("firmware.throughput_mib_s", "firmware.peak_rss_growth_mib"), updates),
+    Benchmark(
+        "campaign",
+        (
+            "campaign.seconds",
+            "campaign.updates_per_s",
+            "campaign.mib_per_s",
+            "campaign.failed",
+            "campaign.done_at_halt",
+        ),
+        campaigns,
+    ),
     Benchmark("day", ("sim.charger_day_s", "data.day_mb"), days),
 )
 
