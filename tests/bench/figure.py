@@ -71,7 +71,9 @@ FIGURES: dict[str, Kind] = {
         "s", "a release for a fleet at once, until every charger runs it or has failed, reboots included", False
     ),
     "campaign.updates_per_s": Kind("chargers/s", "chargers that got the release meanwhile"),
-    "campaign.mib_per_s": Kind("MiB/s", "image bytes that they fetched, verified and stored meanwhile"),
+    "campaign.mib_per_s": Kind(
+        "MiB/s", "image bytes that all of them together fetched, verified and stored, while they did"
+    ),
     "campaign.failed": Kind("chargers", "chargers whose flash takes nothing, and that say so", False),
     "campaign.done_at_halt": Kind("chargers", "chargers that were done when the campaign halted", False),
     "sim.charger_day_s": Kind("s", "real time of a day of one charger in virtual time", False, 2.0),
