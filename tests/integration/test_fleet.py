@@ -11,6 +11,7 @@ import pytest
 
 from emulator.errors import UsageError
 from emulator.fleet import FleetOptions, run_fleet
+from emulator.fleet_faults import fleet_fault, struck
 from tests.programs import CloudProgram, Program, descendants, left_over, python
 
 pytestmark = pytest.mark.needs("mosquitto")
@@ -92,6 +93,8 @@ def started(pid: int, *, at_least: int) -> list[int]:
         (("--workers", "0"), "'--workers'"),
         (("--duration", "-1"), "'--duration'"),
         (("--nonsense",), "No such option: --nonsense"),
+        (("--fault", "{"), "--fault {: not JSON"),
+        (("--chargers", "1", "--fault", '{"kind": "link.down", "who": "nobody"}'), "who: 'nobody' is not in this"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else None,
 )
@@ -100,6 +103,34 @@ def test_bad_options_give_one_line_and_status_2(options: tuple[str, ...], compla
         ended = running.ended(WITHIN_S)
     assert (ended.status, ended.output) == (2, "")
     assert complaint in ended.errors and ended.errors.count("\n") == 1
+
+
+def test_some_chargers_of_a_fleet_are_broken_and_its_report_tells_what_came_of_updates() -> None:
+    """Two of ten have flash that takes nothing; one of them is told to update, as is one whose link is slow."""
+
+    async def main(cloud: CloudProgram) -> dict[str, Any]:
+        faults = (
+            fleet_fault('{"kind": "device.flash_worn", "share": 0.2}'),
+            fleet_fault('{"kind": "link.slow", "delay_s": 0.05, "who": "ZPR000010"}'),
+        )
+        worn = next(iter(struck(faults[:1], [f"ZPR{number:06}" for number in range(1, 11)], 1)))
+        options = FleetOptions(10, workers=2, duration_s=8.0, control=cloud.ready["control"], faults=faults)
+        running = asyncio.create_task(run_fleet(options))
+        while (await asyncio.to_thread(cloud.call, "GET", "/clients"))[1]["online"] < 10:
+            pass
+        for serial in (worn, "ZPR000010"):
+            command = "POST", f"/devices/{serial}/methods/201"
+            while (await asyncio.to_thread(cloud.call, *command))[1].get("status") != 200:
+                pass  # it is connected, and takes no methods yet
+        return await running
+
+    with CloudProgram() as cloud:
+        cloud.call("POST", "/firmware", {"version": "5.4.0.0", "size_bytes": 200_000})
+        report = asyncio.run(main(cloud))
+    assert (report["ok"], report["updates"]["begun"], report["updates"]["rejected"]) == (True, 2, 1)
+    assert report["updates"]["installed"] == 1
+    assert report["updates_failed"] == {"flash": 1}
+    assert sum(report["firmware"].values()) == 10
 
 
 def test_a_cloud_that_runs_already_sees_each_come_and_go() -> None:
