@@ -14,7 +14,7 @@ BENCH_PORT = 8090
 HUB, HTTPS, NTP, DNS_GOOGLE = 10, 11, 12, 13
 """Last octets of the control APIs on the management network, as in docker-compose.yml."""
 PAUSE_S = 0.2
-STOPPED_BY_TESTS = ("dns-site", "mosquitto")
+STOPPED_BY_TESTS = ("dns-site", "https", "mosquitto")
 ANSWER_S = 60.0
 
 T = TypeVar("T")
@@ -92,6 +92,14 @@ class Stack:
         assert answer.is_success, f"{method} {path}: {answer.text}"
         told: dict[str, Any] = answer.json()
         return told
+
+    def reachable(self, at: int) -> bool:
+        """The control API of a service answers."""
+        try:
+            self.control(at, "GET", "/ready")
+        except httpx.TransportError:
+            return False
+        return True
 
     def observation(self, serial: str, number: int) -> str | None:
         """What the cloud knows, as text; None: nothing yet."""
