@@ -49,6 +49,7 @@ from emulator.net.api import Host
 from emulator.net.keylog import Keylog
 from emulator.net.tls import TlsStream, server_context
 from emulator.profile import Profile
+from emulator.wire.manifest import decode_manifest
 
 HostFor = Callable[[str, str], Host]
 """(name, address) to the machine that a service runs on."""
@@ -224,11 +225,15 @@ class Cloud:
         result = await self.methods.invoke(serial, str(command), payload)
         return result.status, result.payload
 
-    def hand_out(self, *, image: str | None = None, **offer: Any) -> str:
-        """Offer firmware by the fields of an `Offer`, or an image on disk; returns its version. UsageError."""
-        wanted = Offer(**offer) if image is None else offer_of(image, **offer)
-        self.firmware.hand_out(wanted)
-        return wanted.version
+    def hand_out(self, *, image: str | None = None, **offer: Any) -> dict[str, Any]:
+        """Offer firmware by the fields of an `Offer`, or an image on disk. UsageError.
+
+        Returns what it is and whose key it names: `signer` is None for an image of which no charger here knows the key.
+        """
+        stock = self.firmware.hand_out(Offer(**offer) if image is None else offer_of(image, **offer))
+        key = decode_manifest(stock.manifest).key_id
+        signer = self.firmware.shelf.signer_of(key)
+        return {"version": stock.version, "size_bytes": stock.image.size_bytes, "key_id": key, "signer": signer}
 
     def publish_bundle(self, contents: str, firmware_keys: Sequence[str] = (), revoked: Sequence[str] = ()) -> int:
         """Make a trust bundle with the ``old`` root, the ``new`` one or ``both`` the newest; returns its version.

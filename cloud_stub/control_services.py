@@ -61,8 +61,8 @@ class BundleContents(Body):
     revoked: list[str] = Field(default=[], max_length=KEYS_MAX)
 
 
-Offer = Callable[[FirmwareOffer], str]
-"""Hands firmware out and returns its version."""
+Offer = Callable[[FirmwareOffer], Mapping[str, Any]]
+"""Hands firmware out and tells what it is."""
 Publish = Callable[[str, Sequence[str], Sequence[str]], int]
 """Takes the roots of the next trust bundle and the firmware keys that it lists and revokes; returns its version."""
 
@@ -146,7 +146,7 @@ def offer_routes(offer: Offer, publish: Publish) -> list[Route]:
         wanted = await read(request, FirmwareOffer)
         if (wanted.version is None) == (wanted.image is None) or (wanted.image and wanted.size_bytes):
             raise UsageError("body: give either version, with size_bytes or without, or image")
-        return JSONResponse(wanted.model_dump(exclude_none=True) | {"version": offer(wanted)})
+        return JSONResponse({**offer(wanted)})
 
     async def published(request: Request) -> JSONResponse:
         contents = await read(request, BundleContents)

@@ -141,9 +141,10 @@ class FirmwareServer(HttpsService):
         """
         self.hand_out(Offer(version, signer, size_bytes, security_counter))
 
-    def hand_out(self, offer: Offer) -> None:
-        """The same for any offer. UsageError as `Shelf.get`."""
+    def hand_out(self, offer: Offer) -> Stock:
+        """The same for any offer; what it comes to. UsageError as `Shelf.get`."""
         self._stock = self.shelf.renew(offer)
+        return self._stock
 
     def offer_package(self, package: Package, *, signer: str = "firmware") -> None:
         """The same with an image of one's own making."""

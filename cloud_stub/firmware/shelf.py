@@ -76,6 +76,10 @@ class Shelf:
             raise UsageError(f"signer {name}: has no certificate")
         return load_pem_x509_certificate(self._certificates[name].encode())
 
+    def signer_of(self, key: str) -> str | None:
+        """The name of the key with this id; None: it is none of this cloud's, and no charger here was told of it."""
+        return next((name for name, signer in self.signers.items() if key_id(signer.public_key()) == key), None)
+
     def _make(self, offer: Offer) -> Stock:
         signer_id = self.signer_id(offer.signer)
         if offer.image:

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from cloud_stub.worlds import SimWorld
 from emulator.trace import Recorder
+from emulator.wire.firmware_keys import sign
+from tests.firmware_images import PACKAGE, SIGNER
 from tests.life import SERIAL, Life, live
 from tests.trust import online
 
@@ -60,3 +63,20 @@ def test_a_certificate_of_a_trusted_root_does_not_let_a_key_sign_firmware() -> N
         assert await update(life, "5.4.0.0", "vouched") == "update.rejected"
 
     assert refusals(live(story)) == ["unknown_key"]
+
+
+def test_the_cloud_says_that_an_image_on_disk_is_signed_by_nobody_that_chargers_know(tmp_path: Path) -> None:
+    image = tmp_path / "image.bin"
+    image.write_bytes(PACKAGE.image)
+    image.with_name("image.bin.manifest").write_bytes(PACKAGE.manifest)
+    image.with_name("image.bin.sig").write_bytes(sign(PACKAGE.manifest, SIGNER))
+
+    async def story(life: Life) -> None:
+        assert isinstance(life.world, SimWorld)
+        await online(life)
+        assert life.world.cloud.hand_out(version="5.4.0.0")["signer"] == "firmware"
+        assert life.world.cloud.hand_out(image=str(image))["signer"] is None
+        assert (await life.world.command(SERIAL, 201))[0] == 200
+        await life.until("update.rejected", reason="unknown_key")
+
+    live(story)

@@ -84,11 +84,11 @@ class Portal:
         self.listed = (tuple(firmware_keys), tuple(revoked))
         return 9
 
-    def _offer(self, wanted: FirmwareOffer) -> str:
+    def _offer(self, wanted: FirmwareOffer) -> dict[str, Any]:
         if wanted.signer not in ("firmware", "foreign"):
             raise UsageError(f"signer {wanted.signer}: no such signer")
         self.offers.append((wanted.version, wanted.image, wanted.signer))
-        return wanted.version or "5.5.0.0"
+        return {"version": wanted.version or "5.5.0.0", "signer": None}
 
     def run(self, story: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
         async def main() -> None:
@@ -291,7 +291,7 @@ def test_firmware_is_offered(portal: Portal) -> None:
         await expect(client, 200, "POST", "/firmware", {"version": "5.4.0.0"})
         await expect(client, 200, "POST", "/firmware", {"version": "5.5.0.0", "signer": "foreign"})
         handed_out = await expect(client, 200, "POST", "/firmware", {"image": "image.bin"})
-        assert handed_out == {"image": "image.bin", "signer": "firmware", "version": "5.5.0.0"}
+        assert handed_out == {"version": "5.5.0.0", "signer": None}
         assert portal.offers == [
             ("5.4.0.0", None, "firmware"),
             ("5.5.0.0", None, "foreign"),

@@ -28,7 +28,7 @@ def told(site: RollOut, story: Callable[[Ask], Awaitable[None]]) -> None:
             bus=LocalBus(),
             invoke=site.invoke,
             inject=lambda fault: FaultSet.nothing(None),  # type: ignore[arg-type]
-            offer=lambda wanted: "",
+            offer=lambda wanted: {},
             publish=lambda roots, known, revoked: 1,
             routes=CampaignRoutes(site.campaigns).routes(),
         )
