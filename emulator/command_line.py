@@ -1,5 +1,6 @@
 """How every command of the project ends: its exit status, and one line for what it could not do."""
 
+import errno
 import sys
 
 import typer
@@ -13,6 +14,8 @@ def obey(app: typer.Typer, name: str, arguments: list[str]) -> int:
     """The exit status of one command line; bad usage or a start that fails has been said in one line on stderr."""
     try:
         status = app(arguments, prog_name=name, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except typer.TyperException as error:
         return _refuse(name, error.format_message())
     except EmulatorError as error:
@@ -22,6 +25,11 @@ def obey(app: typer.Typer, name: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         sys.stdout = None  # who read us has gone; there is nothing to flush
         return NOT_AS_EXPECTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stdout = None  # nor here
+        return _refuse(name, f"{error.filename or 'standard output'}: {error.strerror}")
     return int(status or 0)
 
 

@@ -64,6 +64,20 @@ def test_help_is_quick_because_nothing_heavy_is_imported_for_it() -> None:
     assert "demo" in done.stdout and "play" in done.stdout and "fleet" in done.stdout
 
 
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_disk_under_the_output_is_told_in_one_line(buffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "emulator", "play", "--list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        )
+    assert (done.returncode, done.stderr) == (2, "emulator: standard output: No space left on device\n")
+
+
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert obey([]) == 0
     assert "Usage: emulator" in capsys.readouterr().out
