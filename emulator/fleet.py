@@ -116,7 +116,7 @@ def _report(
         "workers": options.workers,
         "online": total.online,
         "boots": total.boots,
-        "boots_per_s": round(total.boots / storm_s, 1) if storm_s else None,
+        "boots_per_s": round(total.storm_boots / storm_s, 1) if storm_s else None,
         "first_connack_s": total.first_online_s,
         "stages": total.latencies(),
         "failures": dict(Counter(total.failures)),

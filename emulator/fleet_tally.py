@@ -39,8 +39,9 @@ class Tally:
     online: int = 0
     boots: int = 0
     first_online_s: float | None = None
+    storm_boots: int = 0
     storm_s: float = 0.0
-    """From the first power-on to the last first boot."""
+    """From the first power-on to the last first boot; and the boots until then."""
     messages_up: int = 0
     messages_down: int = 0
     bytes_up: int = 0
@@ -85,7 +86,16 @@ def merged(tallies: Iterable[Tally]) -> Tally:
             weights + tally.online, 1
         )
         weights += tally.online
-        for name in ("online", "boots", "messages_up", "messages_down", "bytes_up", "bytes_down", "cpu_s"):
+        for name in (
+            "online",
+            "boots",
+            "storm_boots",
+            "messages_up",
+            "messages_down",
+            "bytes_up",
+            "bytes_down",
+            "cpu_s",
+        ):
             setattr(total, name, getattr(total, name) + getattr(tally, name))
         firsts = [t for t in (total.first_online_s, tally.first_online_s) if t is not None]
         total.first_online_s = min(firsts, default=None)
@@ -159,7 +169,7 @@ class FleetCounter:
         self._online.add(serial)
         self.tally.boots += 1
         if not self.all_online.is_set():
-            self.tally.storm_s = elapsed_s
+            self.tally.storm_boots, self.tally.storm_s = self.tally.boots, elapsed_s
             if len(self._online) == self._chargers:
                 self.all_online.set()
         self._through(serial)

@@ -14,7 +14,7 @@ from cloud_stub.firmware.targets import serials_for
 from cloud_stub.hearing import Hearing
 from cloud_stub.store import Store
 from cloud_stub.worlds import SIM_EPOCH, SimWorld
-from tests.firmware.attack import NEW, SMALL
+from tests.firmware.attack import NEW, OVER_A_RANGE, RUNS, SMALL
 from tests.firmware.roll_out import CAMPAIGN, Site, serials, with_chargers
 
 FEW = serials(10)
@@ -34,6 +34,25 @@ def test_who_was_called_and_asks_while_it_is_paused_has_not_failed() -> None:
         assert in_vain and in_vain <= site.standing(Standing.OFFERED)
         assert site.standing(Standing.FAILED) == set()
         site.campaigns.act(CAMPAIGN, Action.RESUME)
+        await asyncio.sleep(2 * UPDATE_S)
+        assert (site.state, site.standing(Standing.INSTALLED)) == (State.COMPLETED, set(FEW))
+
+    with_chargers(story, FEW)
+
+
+def test_who_downloads_when_it_is_aborted_stays_as_it_is_and_takes_the_next() -> None:
+    large = replace(PLAN, offer=Offer(NEW, size_bytes=OVER_A_RANGE))
+
+    async def story(site: Site) -> None:
+        await site.campaigns.begin(large, CAMPAIGN)
+        await asyncio.sleep(0.2)
+        assert site.standing(Standing.DOWNLOADING) == set(FEW)
+        site.campaigns.act(CAMPAIGN, Action.ABORT)
+        await asyncio.sleep(2 * UPDATE_S)
+        assert {charger.snapshot().firmware for charger in site.chargers.values()} == {RUNS}
+        assert all(charger.snapshot().online for charger in site.chargers.values())
+        site.campaigns.remove(CAMPAIGN)
+        await site.campaigns.begin(large, CAMPAIGN)
         await asyncio.sleep(2 * UPDATE_S)
         assert (site.state, site.standing(Standing.INSTALLED)) == (State.COMPLETED, set(FEW))
 

@@ -21,6 +21,7 @@ from emulator.net.api import Address
 from emulator.wire.messages import Observation, observation
 from tests.integration.other_broker import OtherBroker
 from tests.integration.served import Served, own_address
+from tests.programs import Program, python
 
 pytestmark = [pytest.mark.needs("root", "mosquitto"), pytest.mark.slow]
 
@@ -106,6 +107,10 @@ async def story(state: Path, broker: Address) -> None:
             assert https.call("POST", "/campaigns", CAMPAIGN)[0] == 201
             await until(lambda: sorted(hub.called), [(FIRST, "200"), (SECOND, "200")])
             await until(lambda: https.call("GET", "/campaigns/spring")[1]["calls"]["waiting"], 1)
+            with Program(*python("cloud_stub", "serve", "--services", "https", "--address", *options)) as another:
+                complaint = another.ended()
+            assert (complaint.status, complaint.errors.count("\n")) == (2, 1)
+            assert "--broker: another firmware server looks after the campaigns in" in complaint.errors
             https.send_signal(signal.SIGKILL)
             https.ended()
         await hub.report(FIRST)

@@ -38,3 +38,8 @@ def test_the_sum_over_all_processes() -> None:
     total = merged(Tally.from_json(tally_of(*each).to_json()) for each in (GOOD, BAD, BAD, BACK))
     assert total.updates == {"begun": 4, "installed": 2, "confirmed": 1, "rejected": 2, "rolled_back": 1}
     assert total.updates_failed == {"flash": 2}
+
+
+def test_who_starts_again_after_an_update_is_no_part_of_the_storm() -> None:
+    again = tally_of(("device.online", {}), ("device.offline", {}), ("device.online", {}))
+    assert (again.boots, again.storm_boots, again.online) == (2, 1, 1)
