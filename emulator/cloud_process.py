@@ -5,11 +5,13 @@ The emulator never imports the cloud; it starts it as a user would, with ``pytho
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from emulator.errors import UsageError
+from emulator.parent import signalled_at_our_end
 from emulator.remote import RemoteCloud
 
 START_TIMEOUT_S = 60.0
@@ -70,11 +72,18 @@ async def _ready_line(process: asyncio.subprocess.Process) -> bytes:
 async def start_module(*words: str, stdin: int) -> asyncio.subprocess.Process:
     """Start ``python -m ...`` with its output in a pipe. A start that is cancelled leaves no process behind.
 
-    It gets a session of its own: Ctrl-C is for us, and we end our children in the right order.
+    It gets a session of its own: Ctrl-C is for us, and we end our children in the right order. If we are killed, it
+    ends by itself.
     """
     starting = asyncio.ensure_future(
         asyncio.create_subprocess_exec(
-            sys.executable, "-m", *words, stdin=stdin, stdout=asyncio.subprocess.PIPE, start_new_session=True
+            sys.executable,
+            "-m",
+            *words,
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=signalled_at_our_end(signal.SIGTERM),
         )
     )
     try:

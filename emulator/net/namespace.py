@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from emulator.errors import UsageError
+from emulator.parent import LOST, signalled_at_our_end
 
 __all__ = ["Namespace", "enter_in_child", "entered", "namespace_at", "new_namespace"]
 
 CLONE_NEWNET = 0x4000_0000
-PR_SET_PDEATHSIG = 1
 OF_THIS_THREAD = "/proc/thread-self/ns/net"
 
 
@@ -93,17 +93,14 @@ def entered(namespace: Namespace | None) -> Iterator[None]:
 def enter_in_child(namespace: Namespace | None) -> Callable[[], None]:
     """What a child process does before its program starts (``preexec_fn``): go there, and die when we die.
 
-    The kernel sends SIGKILL when the thread that started the child ends, so start it from one that stays. It forgets
-    about that when the child changes its user (prctl(2), PR_SET_PDEATHSIG), so have servers keep theirs.
+    With the limits of `signalled_at_our_end`, so have servers keep their user.
     """
-    parent, libc = os.getpid(), _libc()
+    libc, die_with_us = _libc(), signalled_at_our_end(signal.SIGKILL)
 
     def enter() -> None:
         if namespace is not None and libc.setns(namespace.fd, CLONE_NEWNET):
-            os._exit(127)
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(127)  # we had died before it asked
+            os._exit(LOST)
+        die_with_us()
 
     return enter
 

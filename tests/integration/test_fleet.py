@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import select
 import signal
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,16 @@ def test_stopping_it_ends_chargers_and_cloud_alike(workers: str, stop: str) -> N
         ended = running.ended(WITHIN_S)
         assert (ended.status, ended.output) == (130, ""), ended
     assert left_over(children) == []
+
+
+def test_killing_it_ends_its_cloud_its_broker_and_its_workers_too() -> None:
+    with fleet("--chargers", "10", "--workers", "2", "--duration", "60") as running:
+        watched = [os.pidfd_open(child) for child in started(running.pid, at_least=4)]
+        running.send_signal(signal.SIGKILL)
+        for child in watched:
+            ended, _, _ = select.select([child], [], [], WITHIN_S)
+            os.close(child)
+            assert ended, "it lives on"
 
 
 def started(pid: int, *, at_least: int) -> list[int]:
