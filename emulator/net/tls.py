@@ -75,9 +75,10 @@ def tls_accept(
     TlsStream(stream, context, ready, failed, timeout_s=timeout_s)
 
 
-RECORD_BYTES, BULK_BYTES = 2048, 16384
-"""Pieces that are encrypted at once. A MemoryBIO keeps the largest size it ever had, for each of thousands of
-connections, so telemetry goes in small records; a transfer of more than `BULK_BYTES` in the largest that TLS has."""
+HANDSHAKE_BYTES, RECORD_BYTES, BULK_BYTES = 512, 2048, 16384
+"""Pieces that are given to OpenSSL at once. A MemoryBIO keeps the largest size it ever had, for each of thousands of
+connections, so a flight with certificates is taken in by little and little (2.5 KiB less for each connection), and
+telemetry goes in small records; a transfer of more than `BULK_BYTES` in the largest that TLS has."""
 
 
 class _State(Enum):
@@ -190,7 +191,7 @@ class TlsStream(StreamAround):
     # Receiver of the stream below
 
     def data_received(self, data: bytes) -> None:
-        if not self._held and len(data) <= BULK_BYTES:
+        if not self._held and len(data) <= self._piece_bytes:
             self._take(data)
             return
         self._held = bytes(self._held) + data if self._held else data
@@ -202,9 +203,13 @@ class TlsStream(StreamAround):
             if self._state is _State.OPEN and (self._read_paused or self._receiver is None):
                 self._stream.pause_reading()
                 return
-            held = memoryview(self._held)  # what is left is not copied for every piece
-            piece, self._held = bytes(held[:BULK_BYTES]), held[BULK_BYTES:] or b""
+            held, size = memoryview(self._held), self._piece_bytes  # what is left is not copied for every piece
+            piece, self._held = bytes(held[:size]), held[size:] or b""
             self._take(piece)
+
+    @property
+    def _piece_bytes(self) -> int:
+        return HANDSHAKE_BYTES if self._state is _State.HANDSHAKE else BULK_BYTES
 
     def _take(self, data: bytes) -> None:
         self._in.write(data)
