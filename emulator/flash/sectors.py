@@ -175,12 +175,7 @@ class Sectors:
 
     def _open(self) -> None:
         """Go on in the free sector that is the least worn. FlashError: there is none."""
-        free = (
-            number
-            for number in range(self.count)
-            if number not in self._bad and not (number in self._table and self._is_occupied(number))
-        )
-        number = min(free, key=self.erases, default=None)
+        number = self._least_worn()
         if number is None:
             raise FlashError(FlashReason.WORN if self._bad else FlashReason.FULL, "no sector is free")
         sector = self._table.get(number)
@@ -190,6 +185,19 @@ class Sectors:
             self.erase(number)
         if number not in self._bad:
             self._head = number
+
+    def _least_worn(self) -> int | None:
+        """The free sector to use next; None: there is none."""
+        if not self._floor:  # as on most chips: none is worn less than one that was never used
+            unused = next((number for number in range(self.count) if number not in self._table), None)
+            if unused is not None:
+                return unused
+        free = (
+            number
+            for number in range(self.count)
+            if number not in self._bad and not (number in self._table and self._is_occupied(number))
+        )
+        return min(free, key=self.erases, default=None)
 
     def _begin(self, number: int) -> None:
         """Program the header of a blank sector."""
