@@ -160,6 +160,7 @@ def _encode_publish(packet: Publish5) -> bytes:
     return frame(first, pack_text(packet.topic), packet_id, pack_length(len(properties)), properties, packet.payload)
 
 
+@lru_cache(maxsize=1024)  # a message is packed for the broker, and again for the journal when it is acknowledged
 def pack_pairs(pairs: Pairs) -> bytes:
     """The user properties of a packet, without the length before them. MqttError: a NUL, or text that is too long."""
     return b"".join([_name(name) + pack_text(value) for name, value in pairs])

@@ -203,7 +203,7 @@ def _observation_json(item: Observation) -> dict[str, Any]:
 
 
 def _parse_observation(record: Mapping[str, Any]) -> Observation:
-    if _integer(record, "Type") != MessageType.OBSERVATION:
+    if _integer(record, "Type") != _OBSERVATION:
         raise MessageError("a collection holds something that is not an observation")
     return Observation(_integer(record, "ObservationId"), _text(record, "Value"), _time(record, "ObservedAt"))
 
@@ -230,7 +230,7 @@ def _object(value: object) -> dict[str, Any]:
 
 def _integer(record: Mapping[str, Any], key: str) -> int:
     value = record.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if type(value) is not int:  # bool is none, and JSON has no other kinds of int; a cloud reads a million of these
         raise MessageError(f"{key} is not an integer")
     return value
 
