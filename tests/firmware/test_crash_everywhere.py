@@ -36,7 +36,7 @@ def judge(trial: Trial, what: str, tally: Counter[str]) -> None:
     assert all(whole and version in (OLD, NEW) for version, whole in trial.boots), (what, trial.boots)
     assert trial.orders <= ORDERS_MAX, (what, trial.orders)
     tally[f"booted {'old' if trial.boots[1][0] == OLD else 'new'} next"] += 1
-    tally[f"{trial.orders} orders"] += 1
+    tally["done by the first order" if trial.orders == 1 else f"done by order {trial.orders}"] += 1
 
 
 def told(tally: Counter[str]) -> str:
