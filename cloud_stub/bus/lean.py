@@ -4,20 +4,18 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast
 
-from cloud_stub.bus.api import QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
+from cloud_stub.bus.api import BusError, Delivery, OnDelivery
+from cloud_stub.bus.brokered import BrokeredBus, Options
 from cloud_stub.bus.client5 import Acked, Client5, Connected, Ended, Event, Granted, Received
-from cloud_stub.bus.journal import Journal
-from cloud_stub.bus.keeper import PATIENCE_S, START_S, Keeper
-from cloud_stub.bus.outgoing import OpenMessages, Outgoing
-from cloud_stub.bus.properties import Properties, clean
+from cloud_stub.bus.keeper import START_S
+from cloud_stub.bus.outgoing import Outgoing
 from cloud_stub.bus.wire5 import REFUSED, Publish5
 from emulator.faults import Undo
 from emulator.wire.address import Address
 from emulator.wire.mqtt import MqttError
 
-STOP_S = 3.0
 TICKS = 3
 """PINGREQs per keep-alive. A broker that is silent from one to the next is taken for gone."""
 
@@ -152,66 +150,27 @@ class _Line(asyncio.Protocol):
             self.end("the broker is silent")
 
 
-class LeanMosquittoBus:
-    """The bus over one connection to a broker, as `MosquittoBus` and with its limits, at a fraction of its CPU.
+class LeanMosquittoBus(BrokeredBus):
+    """The bus at a fraction of the CPU of `MosquittoBus`.
 
     What is in flight when the broker goes away is sent again, in order and before what is younger, on the next
-    connection; so a message may arrive twice. What is published here reaches the subscribers here when the broker has
-    taken it and, by MQTT 5's No Local, not a second time; a message that the broker refuses reaches nobody.
-
-    With a `journal`, what a broker has acknowledged and lost is sent again, before everything else. With a `session`
-    (a client id of its own), the broker keeps for us what comes while we are away; if it is `lasting`, after an orderly
-    end too.
+    connection. If its session is `lasting`, the broker keeps what comes for us after an orderly end too.
     """
 
-    def __init__(
-        self,
-        broker: Address,
-        *,
-        queue_max: int = QUEUE_MAX,
-        patience_s: float = PATIENCE_S,
-        journal: Journal | None = None,
-        session: str = "",
-        lasting: bool = False,
-    ) -> None:
-        self._broker = broker
-        self._subscriptions = Subscriptions()
-        self._open = OpenMessages(self._subscriptions.dispatch, journal, queue_max)
+    def __init__(self, broker: Address, *, lasting: bool = False, **options: Unpack[Options]) -> None:
+        super().__init__(broker, **options)
+        self._lasting = lasting
         self._queue: deque[Outgoing] = deque()
         self._line: _Line | None = None
-        self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
-        self._session = session
-        self._lasting = lasting
-        self.connects = 0
 
     @property
-    def congested(self) -> bool:
-        return self._open.congested
+    def _connected(self) -> bool:
+        return self._line is not None
 
-    @property
-    def repeated(self) -> int:
-        """Messages that were sent again out of the journal."""
-        return self._open.repeated
-
-    async def start(self) -> None:
-        await self._keeper.start()
-
-    async def stop(self) -> None:
-        if not self._keeper.running:
-            return
+    def _put(self, outgoing: Outgoing) -> None:
+        self._queue.append(outgoing)
         if self._line is not None:
-            await self._open.none_left(STOP_S)
-        await self._keeper.stop()
-        self._give_up("bus is stopped")
-        self._open.end()
-
-    def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
-        acknowledged = self._open.admit(running=self._keeper.running)
-        if not acknowledged.done():
-            self._queue.append(Outgoing(Delivery(topic, payload, clean(properties)), acknowledged))
-            if self._line is not None:
-                self._line.write_soon()
-        return acknowledged
+            self._line.write_soon()
 
     async def subscribe(self, topic_filter: str, deliver: OnDelivery) -> Undo:
         undo = self._subscriptions.add(topic_filter, deliver)

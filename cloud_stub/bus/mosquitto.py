@@ -6,20 +6,19 @@ import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Unpack
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from cloud_stub.bus.api import QUEUE_MAX, BusError, Delivery, OnDelivery, Subscriptions
+from cloud_stub.bus.api import BusError, Delivery, OnDelivery
 from cloud_stub.bus.broker import MosquittoProcess, mosquitto_binary
+from cloud_stub.bus.brokered import STOP_S, BrokeredBus, Options
 from cloud_stub.bus.client5 import SESSION_S
-from cloud_stub.bus.journal import Journal
-from cloud_stub.bus.keeper import PATIENCE_S, Keeper
-from cloud_stub.bus.outgoing import OpenMessages, Outgoing
-from cloud_stub.bus.properties import Properties, clean
+from cloud_stub.bus.outgoing import Outgoing
+from cloud_stub.bus.properties import Properties
 from cloud_stub.bus.wire5 import pack_pairs
 from emulator.faults import Undo
 from emulator.wire.address import Address
@@ -31,7 +30,6 @@ __all__ = ["MosquittoBus", "MosquittoProcess", "mosquitto_binary"]
 
 OnMessage = Callable[[aiomqtt.Message], None]
 
-STOP_S = 3.0
 WINDOW = (
     64  # publishes in flight: the fastest of 16, 64, 256; beyond, aiomqtt's bookkeeping per pending call costs more
 )
@@ -75,60 +73,19 @@ _QUIET = logging.getLogger("cloud_stub.bus.api")
 _QUIET.addHandler(logging.NullHandler())  # a broker that goes away is not worth a line: the bus waits for it
 
 
-class MosquittoBus:
-    """The bus over one connection to a broker. When the broker goes away it reconnects and sends again what is open.
+class MosquittoBus(BrokeredBus):
+    """The bus with aiomqtt as its client."""
 
-    So a message may arrive twice. What is published here reaches the subscribers here when the broker has taken it and,
-    by MQTT 5's No Local, not a second time; what others publish comes from the broker. Limits: `queue_max` messages
-    open, and `patience_s` of waiting for a broker that is away. `journal` and `session` are as of `LeanMosquittoBus`.
-    """
-
-    def __init__(
-        self,
-        broker: Address,
-        *,
-        queue_max: int = QUEUE_MAX,
-        patience_s: float = PATIENCE_S,
-        journal: Journal | None = None,
-        session: str = "",
-    ) -> None:
-        self._broker = broker
-        self._subscriptions = Subscriptions()
-        self._open = OpenMessages(self._subscriptions.dispatch, journal, queue_max)
+    def __init__(self, broker: Address, **options: Unpack[Options]) -> None:
+        super().__init__(broker, **options)
         self._queue: asyncio.PriorityQueue[tuple[int, Outgoing]] = asyncio.PriorityQueue()
         self._sequence = 0
         """By which the queue is ordered, so that what is sent again comes before what is younger."""
         self._client: aiomqtt.Client | None = None
-        self._keeper = Keeper(broker, self._connect, self._give_up, patience_s=patience_s)
-        self._session = session
-        self.connects = 0
 
     @property
-    def congested(self) -> bool:
-        return self._open.congested
-
-    @property
-    def repeated(self) -> int:
-        """Messages that were sent again out of the journal."""
-        return self._open.repeated
-
-    async def start(self) -> None:
-        await self._keeper.start()
-
-    async def stop(self) -> None:
-        if not self._keeper.running:
-            return
-        if self._client is not None:
-            await self._open.none_left(STOP_S)
-        await self._keeper.stop()
-        self._give_up("bus is stopped")
-        self._open.end()
-
-    def publish(self, topic: str, payload: bytes, properties: Properties = ()) -> "asyncio.Future[None]":
-        acknowledged = self._open.admit(running=self._keeper.running)
-        if not acknowledged.done():
-            self._put(Outgoing(Delivery(topic, payload, clean(properties)), acknowledged))
-        return acknowledged
+    def _connected(self) -> bool:
+        return self._client is not None
 
     async def subscribe(self, topic_filter: str, deliver: OnDelivery) -> Undo:
         undo = self._subscriptions.add(topic_filter, deliver)
