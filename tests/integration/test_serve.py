@@ -94,10 +94,8 @@ def test_hub_and_firmware_server_share_their_chargers(state: Path) -> None:
         cloud = RemoteCloud.from_ready(hub.ready)
         assert cloud.plan is None and "BEGIN CERTIFICATE" in cloud.anchors.roots_pem
         made = hub.call("POST", "/devices", {"serial": "ZPR000001"})[1]["devices"][0]
-        assert https.call("POST", "/firmware", {"version": VERSION}) == (
-            200,
-            {"version": VERSION, "signer": "firmware"},
-        )
+        status, offered = https.call("POST", "/firmware", {"version": VERSION})
+        assert (status, offered["version"], offered["signer"]) == (200, VERSION, "firmware")
         assert hub.call("POST", "/firmware", {"version": VERSION})[0] == 404, "the firmware server is elsewhere"
         told = [each.call("GET", "/campaigns") for each in (hub, https)]
         assert [status for status, _ in told] == [404, 404]
